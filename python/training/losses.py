@@ -11,7 +11,7 @@ SCALES = (2048, 1024, 512, 256, 128)
 
 
 class SpectralDistance(nn.Module):
-    """Multi-scale spectral distance of audio or of its bands (Caillon and Esling 2021, arXiv 2111.05011, 3.1).
+    """Multi-scale spectral distance of audio or of its bands (RAVE, arXiv 2111.05011, 3.1).
 
     `forward(y, x)`: two `(streams, channels, frames)` tensors -> scalar; channels (audio channels or PQMF
     bands) are compared as streams of their own. Per scale n, with Hann windows of n samples every n / 4,
@@ -21,7 +21,7 @@ class SpectralDistance(nn.Module):
 
     and the mean over the scales. The norms run over the whole batch, so that a silent crop weighs by its
     energy in the first term, and only the second one cares about it. Only whole windows count; scales longer
-    than the signal are left out. `x` is the target and gets no gradient. Computed in fp32, also under autocast.
+    than the signal are left out. `x` is the target and gets no gradient. fp32 inside, also under autocast.
 
     `log_floor` is an amplitude of the unnormalised spectrum: 1e-4 is 7 dB below the noise of 16-bit audio at
     n = 2048 (8.8e-6 rms times sqrt(3/8 n)), so that the logarithm does not chase dither.
@@ -56,11 +56,14 @@ class SpectralDistance(nn.Module):
 
 
 def hinge_discriminator(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Hinge loss of the discriminators: real scores above 1, fake ones below -1 (Lim and Ye, arXiv 1705.02894).
+    """Hinge loss of the discriminators: real scores above 1, fake ones below -1 (arXiv 1705.02894).
 
     Takes what the discriminators return: per discriminator its features, the last being the score.
     """
-    terms = [torch.relu(1 - r[-1].float()).mean() + torch.relu(1 + f[-1].float()).mean() for r, f in zip(real, fake)]
+    terms = [
+        torch.relu(1 - r[-1].float()).mean() + torch.relu(1 + f[-1].float()).mean()
+        for r, f in zip(real, fake)
+    ]
     return torch.stack(terms).mean()
 
 
@@ -72,14 +75,16 @@ def hinge_generator(fake: Sequence[Sequence[Tensor]]) -> Tensor:
 def feature_matching(
     real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]], relative: bool = True
 ) -> Tensor:
-    """L1 distance of the discriminators' features, the score left out (Kumar et al., arXiv 1910.06711, eq. 4).
+    """L1 distance of the discriminators' features, the score left out (MelGAN, arXiv 1910.06711, eq. 4).
 
     The mean over features, then over discriminators. `relative` divides each feature's distance by the mean
-    magnitude of the real feature, so that no layer counts more for being louder. Real features get no gradient.
+    magnitude of the real feature, so that no layer counts more for being louder. No gradient reaches `real`.
     """
     terms = []
-    for reals, fakes in zip(real, fake):
-        distances = [_mean_distance(r.detach(), f, relative) for r, f in zip(reals[:-1], fakes[:-1])]
+    for reals, fakes in zip(real, fake, strict=True):
+        distances = [
+            _mean_distance(r.detach(), f, relative) for r, f in zip(reals[:-1], fakes[:-1], strict=True)
+        ]
         terms.append(torch.stack(distances).mean())
     return torch.stack(terms).mean()
 

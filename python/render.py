@@ -1,0 +1,347 @@
+"""`ravel render`: send sound files through a model; the output lies exactly on the input."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from tqdm import tqdm
+
+from .audio import AUDIO_EXTENSIONS, Audio, AudioInfo, probe, stream_audio
+from .card import Card, delay_samples, latents_for_fidelity, read_card
+from .cli import Parser, run_verb
+from .errors import RavelError
+from .files import atomic_write
+
+Blocks = Iterator[Audio]  # each (channels, frames)
+
+BLOCK_SAMPLES = 65536  # of the model: enough for the matrices to be large, 1.4 s of sound in memory
+RIFF_LIMIT_BYTES = 2**32 - 2**16  # a WAV counts its bytes in 32 bits; RF64 is the same with 64
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to render."""
+
+    source: Path
+    target: Path
+    info: AudioInfo
+
+
+class Instrument:
+    """A loaded `.ts` that takes and gives blocks of sound, with the delay of the model removed.
+
+    `latents`: how many of the exported latents are heard; the rest is set to its mean.
+    """
+
+    def __init__(
+        self, path: str | Path, latents: int | None = None, temperature: float | None = None
+    ) -> None:
+        self.card: Card = read_card(path)
+        self.module = load_module(path)
+        self.channels = int(self.card["channels"])
+        self.sample_rate_hz = int(self.card["sample_rate_hz"])
+        self.hop_samples = int(self.card["hop_samples"])
+        exported = int(self.card["latents"])
+        if latents is not None and not 1 <= latents <= exported:
+            raise RavelError(
+                f"{path} holds {exported} latents, so --latents can be 1 to {exported}: "
+                f"for others export the run again with --latents {latents}"
+            )
+        self.latents = None if latents == exported else latents
+        if temperature is not None:
+            self._set_temperature(path, temperature)
+
+    def _set_temperature(self, path: str | Path, temperature: float) -> None:
+        setter = getattr(self.module, "set_temperature", None)
+        if setter is None or setter(temperature) != 0:
+            raise RavelError(f"{path} does not take the temperature {temperature:g}: leave --temperature out")
+
+    @property
+    def delay_samples(self) -> int:
+        if not self.card["streaming"]:
+            return 0
+        methods = ("forward",) if self.latents is None else ("encode", "decode")
+        return delay_samples(self.card, *methods)
+
+    def play(self, blocks: Blocks, frames: int, block_samples: int = BLOCK_SAMPLES) -> Blocks:
+        """(channels, n) blocks of any n at the model's rate -> as many `frames`, aligned with the input."""
+        padded = _whole(frames + self.delay_samples, self.hop_samples)
+        size = _whole(block_samples, self.hop_samples) if self.card["streaming"] else padded
+        return exactly(self._through(rechunk(exactly(blocks, padded), size)), frames, skip=self.delay_samples)
+
+    def _through(self, blocks: Blocks) -> Blocks:
+        first = True
+        for block in blocks:
+            streams = self._streams(block)
+            if first and self.card["streaming"]:
+                self.module.reset()
+            first = False
+            yield self._sound(self._run(torch.from_numpy(streams)).numpy(), len(block))
+
+    @torch.no_grad()
+    def _run(self, x: torch.Tensor) -> torch.Tensor:
+        if self.latents is None:
+            return self.module.forward(x)
+        z = self.module.encode(x)  # (streams, latents, frames)
+        z[:, self.latents :] = 0.0
+        return self.module.decode(z)
+
+    def _streams(self, block: Audio) -> Audio:
+        """(file channels, n) -> (streams, model channels, n)."""
+        if self.channels == 1:
+            return block[:, None]
+        return np.repeat(block, 2, axis=0)[None] if len(block) == 1 else block[None]
+
+    def _sound(self, streams: Audio, channels: int) -> Audio:
+        """(streams, model channels, n) -> (file channels, n)."""
+        if self.channels == 1:
+            return streams[:, 0]
+        return streams[0].mean(axis=0, keepdims=True) if channels == 1 else streams[0]
+
+
+def load_module(path: str | Path) -> Any:
+    """The TorchScript module of a `.ts`, on the CPU. Raises RavelError when torch cannot read it."""
+    try:
+        return torch.jit.load(str(path), map_location="cpu").eval()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RavelError(f"{path} does not load ({reason}): export it again") from None
+
+
+def render_file(
+    instrument: Instrument, job: Job, block_samples: int = BLOCK_SAMPLES, bar: tqdm | None = None
+) -> None:
+    """Render one file to 32-bit float WAV at its own rate; a streaming `.ts` keeps the memory bounded."""
+    info, model_rate = job.info, instrument.sample_rate_hz
+    if instrument.channels == 2 and info.channels > 2:
+        raise RavelError(
+            f"{job.source} has {info.channels} channels, the stereo model takes 1 or 2: mix it down"
+        )
+    frames = max(1, round(info.frames * model_rate / info.sample_rate_hz))
+    blocks = _counted(stream_audio(job.source, model_rate), model_rate, bar)
+    blocks = instrument.play(blocks, frames, block_samples)
+    blocks = _resampled(blocks, model_rate, info.sample_rate_hz, info.channels)
+    with atomic_write(job.target) as temporary:
+        _write(temporary, exactly(blocks, info.frames), info)
+
+
+def _counted(blocks: Blocks, sample_rate_hz: int, bar: tqdm | None) -> Blocks:
+    for block in blocks:
+        if bar is not None:
+            bar.update(block.shape[1] / sample_rate_hz)
+        yield block
+
+
+def _write(path: Path, blocks: Blocks, info: AudioInfo) -> None:
+    large = 4 * info.channels * info.frames > RIFF_LIMIT_BYTES
+    with soundfile.SoundFile(
+        path, "w", info.sample_rate_hz, info.channels, subtype="FLOAT", format="RF64" if large else "WAV"
+    ) as file:
+        for block in blocks:
+            file.write(block.T)
+
+
+def _resampled(blocks: Blocks, from_hz: int, to_hz: int, channels: int) -> Blocks:
+    """Change the rate of a stream (soxr HQ, linear phase, no delay left); equal rates pass as they are."""
+    if from_hz == to_hz:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield stream.resample_chunk(np.ascontiguousarray(block.T)).T
+    yield stream.resample_chunk(np.zeros((0, channels), np.float32), last=True).T
+
+
+def exactly(blocks: Iterable[Audio], frames: int, skip: int = 0) -> Blocks:
+    """Drop the first `skip` frames, then give `frames` of them: cut, or filled up with silence."""
+    last = None
+    for block in blocks:
+        last = block
+        dropped = min(skip, block.shape[1])
+        skip -= dropped
+        kept = block[:, dropped : dropped + frames]
+        frames -= kept.shape[1]
+        if kept.shape[1]:
+            yield kept
+    while frames > 0 and last is not None:
+        count = min(frames, BLOCK_SAMPLES)
+        frames -= count
+        yield np.zeros((len(last), count), np.float32)
+
+
+def rechunk(blocks: Blocks, size: int) -> Blocks:
+    """The same frames in blocks of `size`, the last one as long as what is left."""
+    held: list[Audio] = []
+    count = 0
+    for block in blocks:
+        while count + block.shape[1] >= size:
+            head, block = np.split(block, [size - count], axis=1)
+            yield np.concatenate([*held, head], axis=1)
+            held, count = [], 0
+        held.append(block)
+        count += block.shape[1]
+    if count:
+        yield np.concatenate(held, axis=1)
+
+
+def _whole(samples: int, hop_samples: int) -> int:
+    """`samples` rounded up to whole hops, at least one."""
+    return max(1, -(-samples // hop_samples)) * hop_samples
+
+
+def find_sources(inputs: Sequence[str | Path], out: Path) -> list[tuple[Path, Path]]:
+    """(source, target) of every sound file in `inputs`; folders keep their structure under `out`.
+
+    Files below `out` are not inputs: a second run into a folder of the input renders no renderings.
+    Sources that differ only in their extension keep it: `a.flac.wav`, `a.mp3.wav`.
+    """
+    found: list[tuple[Path, Path]] = []
+    for name in map(Path, inputs):
+        if name.is_dir():
+            inside = [
+                path
+                for path in sorted(name.rglob("*"))
+                if path.suffix.lower() in AUDIO_EXTENSIONS
+                and path.is_file()
+                and not path.name.startswith(".")
+            ]
+            inside = [path for path in inside if out.resolve() not in path.resolve().parents]
+            if not inside:
+                known = ", ".join(sorted(extension.lstrip(".") for extension in AUDIO_EXTENSIONS))
+                raise RavelError(f"{name} holds no sound file ({known}): give a folder of recordings")
+            found += [(path, path.relative_to(name)) for path in inside]
+        elif name.exists():
+            found.append((name, Path(name.name)))
+        else:
+            raise RavelError(f"there is no {name}: give sound files or folders of them")
+    found = list({source.resolve(): (source, relative) for source, relative in found}.values())
+    stems = [relative.with_suffix("") for _, relative in found]
+    return [
+        (source, out / (f"{relative}.wav" if stems.count(stem) > 1 else f"{stem}.wav"))
+        for (source, relative), stem in zip(found, stems)
+    ]
+
+
+def plan(inputs: Sequence[str | Path], out: Path, force: bool) -> tuple[list[Job], list[str]]:
+    """What to render, and for each file that is left out one line that says why."""
+    jobs: list[Job] = []
+    skipped: list[str] = []
+    pairs = find_sources(inputs, out)
+    sources = {source.resolve() for source, _ in pairs}
+    for source, target in pairs:
+        if target.resolve() in sources:
+            skipped.append(f"{target} is an input itself: choose another --out")
+        elif target.exists() and not force:
+            skipped.append(f"{target} exists: --force overwrites it")
+        else:
+            try:
+                jobs.append(Job(source, target, probe(source)))
+            except RavelError as error:
+                skipped.append(str(error))
+    return jobs, skipped
+
+
+def render(
+    instrument: Instrument,
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    force: bool = False,
+    block_samples: int = BLOCK_SAMPLES,
+    quiet: bool = False,
+) -> list[Path]:
+    """Render files and folders into `out`; returns what was written, in order.
+
+    Bad files are skipped with a line on stderr. Raises RavelError when nothing could be rendered.
+    """
+    jobs, skipped = plan(inputs, Path(out), force)
+    for line in skipped:
+        print(f"skipped: {line}", file=sys.stderr)
+    written: list[Path] = []
+    seconds = sum(job.info.frames / job.info.sample_rate_hz for job in jobs)
+    with tqdm(total=seconds, unit="s", unit_scale=True, disable=True if quiet else None, leave=False) as bar:
+        for job in jobs:
+            bar.set_description(job.source.name)
+            try:
+                render_file(instrument, job, block_samples, bar)
+                written.append(job.target)
+            except RavelError as error:
+                skipped.append(str(error))
+                tqdm.write(f"skipped: {error}", file=sys.stderr)
+    if not written:
+        raise RavelError(f"nothing was rendered, {len(skipped)} skipped for the reasons above")
+    if not quiet:
+        left_out = f", {len(skipped)} skipped" if skipped else ""
+        print(f"rendered {len(written)} of {len(written) + len(skipped)} into {out}{left_out}")
+    return written
+
+
+@contextmanager
+def exported(model: str, latents: int | None, fidelity: float | None) -> Iterator[tuple[Path, int | None]]:
+    """The `.ts` to play and how many of its latents: `model` itself, or a run exported for the occasion."""
+    if Path(model).suffix == ".ts" or Path(model).is_file():
+        if fidelity is not None:
+            latents = latents_for_fidelity(read_card(model)["fidelity_curve"], fidelity)
+        yield Path(model), latents
+        return
+    from . import export  # a .ts needs none of the training code
+
+    with tempfile.TemporaryDirectory(prefix="ravel-") as folder:
+        path = Path(folder) / "model.ts"
+        export.export(model, path, streaming=True, latents=latents, fidelity=fidelity)
+        yield path, None
+
+
+def fraction(text: str) -> float:
+    """An argument between 0 and 1."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ValueError
+    return value
+
+
+def positive(text: str) -> int:
+    """A whole argument above 0."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="ravel render", description=__doc__)
+    parser.add_argument("model", help="a .ts, or a run: its name or its folder")
+    parser.add_argument(
+        "inputs", nargs="+", help="sound files and folders, any rate, length and channel count"
+    )
+    parser.add_argument("--out", default="out", help="folder for the WAV files (default: out)")
+    parser.add_argument("--force", action="store_true", help="overwrite outputs that exist")
+    count = parser.add_mutually_exclusive_group()
+    count.add_argument("--latents", type=positive, help="use only the first N latents, the most telling ones")
+    count.add_argument(
+        "--fidelity", type=fraction, help="use as many latents as carry this share of the variance"
+    )
+    parser.add_argument(
+        "--temperature", type=float, help="how far the latents stray from their mean, 0 = not at all"
+    )
+    parser.add_argument(
+        "--block", type=positive, default=BLOCK_SAMPLES, help="samples a call; only speed and memory"
+    )
+    options = parser.parse_args(argv)
+    with exported(options.model, options.latents, options.fidelity) as (path, latents):
+        instrument = Instrument(path, latents, options.temperature)
+        render(instrument, options.inputs, options.out, options.force, options.block)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_verb("render", main))

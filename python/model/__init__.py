@@ -1,0 +1,1 @@
+"""What the network is: streaming layers, filter bank, noise, latent, autoencoder, configuration."""

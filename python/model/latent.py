@@ -1,0 +1,115 @@
+"""The latent between encoder and decoder: what training samples and pays for, and what a performer plays."""
+
+import math
+from typing import List, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import Conv1d, State
+from .noise import NoiseSource, gaussian, hashed
+
+
+class Latent(NoiseSource):
+    """What every kind of latent offers (variational here; discrete, spherical and Wasserstein go behind the same four names).
+
+    heads              encoder output channels a latent dimension needs
+    draw(h)            training: (B, heads * size, T) -> (z, cost per dimension (size,))
+    step(h, state)     playing: the same h -> (B, kept, T)
+    centre(h)          what latent analysis looks at: (B, size, T)
+    """
+
+    heads: int
+    size: int
+
+    def draw(self, h: Tensor) -> Tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def centre(self, h: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Variational(Latent):
+    """Gaussian posterior with a softplus scale, pulled to N(0, I) (Kingma & Welling, arXiv 1312.6114).
+
+    h holds `size` means, then `size` raw scales. Playing gives mean + temperature * scale * noise, rotated and cut by `fold_pca`.
+    """
+
+    rotation: Tensor
+    state_shapes: List[List[int]]
+
+    def __init__(self, size: int, temperature: float = 0.0) -> None:
+        super().__init__(2 * size, size)
+        self.heads, self.size, self.kept = 2, size, size
+        self.temperature = temperature
+        self.register_buffer("rotation", torch.eye(size), persistent=False)
+
+    def spread(self, h: Tensor) -> Tensor:
+        return F.softplus(h[:, self.size :].float()) + 1e-4
+
+    @torch.jit.unused
+    def centre(self, h: Tensor) -> Tensor:
+        return h[:, : self.size].float()
+
+    @torch.jit.unused
+    def draw(self, h: Tensor) -> Tuple[Tensor, Tensor]:
+        mean, scale = self.centre(h), self.spread(h)
+        z = mean + scale * torch.randn_like(mean)
+        divergence = 0.5 * (mean.square() + scale.square() - 2 * scale.log() - 1)
+        return z, divergence.mean((0, 2))
+
+    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+        z = x[:, : self.kept].float()
+        if self.temperature != 0.0:
+            eps = gaussian(hashed(state[0], self.node, x.size(0), self.size, 0, x.size(2)))
+            z = z + self.temperature * torch.matmul(self.rotation[: self.kept], self.spread(x) * eps)
+        return z, self.advanced(state[0], x.size(2))
+
+    @torch.jit.unused
+    @torch.no_grad()
+    def fold_pca(self, into: Conv1d, out_of: Conv1d, mean: Tensor, components: Tensor, kept: int) -> "Fill":
+        """Move the rotation to principal components into the encoder's last and the decoder's first convolution.
+
+        mean (size,), components (size, size) with one component a row, strongest first; the `kept` strongest are played and the
+        returned layer fills the rest. From then on zero stands for the mean latent, also in the histories.
+        """
+        rows = into.weight[: self.size].flatten(1)
+        into.bias = nn.Parameter(torch.zeros(into.out_channels)) if into.bias is None else into.bias
+        into.bias[: self.size] = components @ (into.bias[: self.size] - mean)
+        into.weight[: self.size] = (components @ rows).view_as(into.weight[: self.size])
+        at_mean = (out_of.weight @ mean).sum(1)
+        out_of.bias = nn.Parameter(at_mean if out_of.bias is None else out_of.bias + at_mean)
+        out_of.weight.copy_(out_of.weight @ components.T)
+        self.rotation.copy_(components)
+        self.kept = self.out_channels = kept
+        return Fill(kept, self.size)
+
+
+class Fill(NoiseSource):
+    """Completes `kept` played latents to the decoder's full size: the rest at their mean (fill 0) or at N(0, fill^2)."""
+
+    def __init__(self, kept: int, size: int, fill: float = 0.0) -> None:
+        super().__init__(kept, size)
+        self.kept, self.size, self.fill = kept, size, fill
+
+    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+        new = self.advanced(state[0], x.size(2))
+        if self.kept < self.size:
+            missing = self.size - self.kept
+            rest = torch.zeros([x.size(0), missing, x.size(2)], dtype=x.dtype, device=x.device)
+            if self.fill != 0.0:
+                rest = self.fill * gaussian(hashed(state[0], self.node, x.size(0), missing, 0, x.size(2)))
+            x = torch.cat([x, rest], 1)
+        return x, new
+
+
+LATENTS = {"variational": Variational}
+
+
+def active_units(variances: Tensor, fidelity: float) -> int:
+    """The fewest principal components whose share of the variance reaches `fidelity` (paper, section 3.2)."""
+    if not math.isfinite(fidelity) or not 0.0 < fidelity <= 1.0:
+        raise ValueError(f"fidelity must lie in (0, 1], got {fidelity}")
+    share = variances.cumsum(0) / variances.sum()
+    return min(len(variances), int((share < fidelity).sum()) + 1)

@@ -1,0 +1,1 @@
+"""How the network leaves Python: folded weights inside streaming shells."""

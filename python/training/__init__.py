@@ -1,0 +1,1 @@
+"""How the network learns: corpus, augmentation, losses, discriminators, the two-phase loop."""

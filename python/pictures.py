@@ -1,0 +1,233 @@
+"""One PNG that shows what was learnt: spectrograms of input and resynthesis, loss curves, fidelity."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from .errors import RavelError
+from .files import atomic_write
+
+Entry = dict[str, Any]  # a line of history.jsonl
+
+WINDOW_SAMPLES = 4096  # 93 ms at 44.1 kHz: partials of a low string stay apart
+LOWEST_HZ = 50.0
+ROWS = 320  # logarithmic frequency rows of a spectrogram
+RANGE_DB = 80.0
+
+INK, FAINT, GRID = "#1d2430", "#6b7380", "#e3e6ea"
+COLOURS = ("#3b6fb6", "#d1603d", "#4a9b6e", "#8b5fb0", "#b8862b", "#5b9aa9", "#c25b8e", "#7c7c7c")
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": FAINT,
+    "axes.edgecolor": GRID,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+}
+
+
+def spectrogram_db(audio: NDArray[np.floating], sample_rate_hz: int) -> NDArray[np.float64]:
+    """(channels, frames) -> (ROWS, columns) dB of full scale, the channels averaged, rows logarithmic in Hz.
+
+    A row is the maximum over its bins where several fall into it, or interpolated where a bin spans several.
+    """
+    mono = np.pad(audio.mean(axis=0, dtype=np.float64), WINDOW_SAMPLES // 2)
+    hop = max(256, -(-len(mono) // 2000))  # more columns than pixels show nothing more
+    window = np.hanning(WINDOW_SAMPLES)
+    slices = np.lib.stride_tricks.sliding_window_view(mono, WINDOW_SAMPLES)[::hop]
+    magnitude = np.abs(np.fft.rfft(slices * window)) * (2 / window.sum())  # a full-scale sine reaches 1
+    edges_hz = np.geomspace(LOWEST_HZ, sample_rate_hz / 2, ROWS + 1)
+    edges = edges_hz * WINDOW_SAMPLES / sample_rate_hz
+    rows = np.empty((ROWS, len(magnitude)))
+    for row, (low, high) in enumerate(pairwise(edges)):
+        first, last = math.ceil(low), min(math.ceil(high), magnitude.shape[1])
+        if last > first:
+            rows[row] = magnitude[:, first:last].max(axis=1)
+        else:
+            below = min(int(low), magnitude.shape[1] - 2)
+            share = (low + high) / 2 - below
+            rows[row] = (1 - share) * magnitude[:, below] + share * magnitude[:, below + 1]
+    return 20 * np.log10(np.maximum(rows, 1e-6))
+
+
+def read_history(path: str | os.PathLike[str]) -> list[Entry]:
+    """The entries of a run's history.jsonl; a last line that a crash cut short is left out."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise RavelError(f"no training history at {path} ({error.strerror}): train the run first") from None
+    entries = []
+    for number, line in enumerate(lines, 1):
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise RavelError(f"{path}, line {number} is damaged: remove that line") from None
+    return entries
+
+
+def draw(
+    path: str | os.PathLike[str],
+    source: NDArray[np.floating],
+    resynthesis: NDArray[np.floating],
+    sample_rate_hz: int,
+    history: Sequence[Entry],
+    fidelity_curve: Sequence[float],
+    latents: int,
+    title: str,
+) -> None:
+    """Draw the page to `path`, a PNG. Audio is (channels, frames) at one rate; `latents` are exported."""
+    with pyplot.rc_context(STYLE):
+        figure = pyplot.figure(figsize=(12, 10.2), dpi=120)
+        try:
+            grid = figure.add_gridspec(
+                3,
+                2,
+                height_ratios=(1, 1, 0.95),
+                left=0.075,
+                right=0.905,
+                top=0.915,
+                bottom=0.065,
+                hspace=0.36,
+                wspace=0.17,
+            )
+            figure.suptitle(title, x=0.075, y=0.972, ha="left", fontsize=15, fontweight="bold", color=INK)
+            _spectrograms(figure, grid, source, resynthesis, sample_rate_hz)
+            _losses(figure.add_subplot(grid[2, 0]), history)
+            _fidelity(figure.add_subplot(grid[2, 1]), fidelity_curve, latents)
+            with atomic_write(path) as temporary:
+                figure.savefig(temporary, format="png")
+        finally:
+            pyplot.close(figure)
+
+
+def _spectrograms(
+    figure: Figure, grid: Any, source: NDArray[np.floating], resynthesis: NDArray[np.floating], rate: int
+) -> None:
+    pictures = [spectrogram_db(audio, rate) for audio in (source, resynthesis)]
+    top_db = max(-100.0, max(float(picture.max()) for picture in pictures))
+    axes: list[Axes] = []
+    for row, (name, picture, audio) in enumerate(
+        zip(("input", "resynthesis"), pictures, (source, resynthesis))
+    ):
+        axis = figure.add_subplot(grid[row, :])
+        image = axis.imshow(
+            picture,
+            origin="lower",
+            aspect="auto",
+            cmap="magma",
+            vmin=top_db - RANGE_DB,
+            vmax=top_db,
+            extent=(0, audio.shape[1] / rate, 0, ROWS),
+            interpolation="bilinear",
+        )
+        ticks_hz = [hz for hz in (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000) if hz <= rate / 2]
+        span = math.log(rate / 2 / LOWEST_HZ)
+        axis.set_yticks(
+            [ROWS * math.log(hz / LOWEST_HZ) / span for hz in ticks_hz],
+            [f"{hz / 1000:g}k" if hz >= 1000 else str(hz) for hz in ticks_hz],
+        )
+        axis.set(title=name, ylabel="Hz")
+        axis.grid(visible=False)
+        axes.append(axis)
+    axes[1].set_xlabel("seconds")
+    low, high = axes[1].get_position(), axes[0].get_position()
+    bar = figure.colorbar(image, cax=figure.add_axes((0.922, low.y0, 0.012, high.y1 - low.y0)))
+    bar.set_label("dB of full scale")
+    bar.outline.set_visible(False)
+
+
+def _losses(axis: Axes, history: Iterable[Entry]) -> None:
+    axis.set(title="training", xlabel="step")
+    curves: dict[str, list[tuple[int, float]]] = {}
+    second_phase = None
+    for entry in history:
+        for group in ("train", "validation"):
+            for name, value in (entry.get(group) or {}).items():
+                if isinstance(value, (int, float)) and math.isfinite(value) and value > 0:
+                    label = f"held-out {name}" if group == "validation" else name
+                    curves.setdefault(label, []).append((entry["step"], value))
+        if second_phase is None and entry.get("phase") == 2:
+            second_phase = entry["step"]
+    for (label, points), colour in zip(sorted(curves.items(), reverse=True), COLOURS):
+        steps, values = zip(*points)
+        held_out = label.startswith("held-out")
+        axis.plot(
+            steps,
+            values,
+            color=colour,
+            label=label,
+            linewidth=2.2 if held_out else 1.3,
+            marker="o" if held_out else "",
+            markersize=4,
+        )
+    if second_phase is not None:
+        axis.axvline(second_phase, color=FAINT, linewidth=1, linestyle="--")
+        axis.annotate(
+            "phase 2",
+            (second_phase, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, -10),
+            textcoords="offset points",
+            color=FAINT,
+        )
+    if curves:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.legend(fontsize=9, ncols=2 if len(curves) > 3 else 1)
+    else:
+        axis.text(0.5, 0.5, "no history", transform=axis.transAxes, ha="center", color=FAINT)
+
+
+def _fidelity(axis: Axes, curve: Sequence[float], latents: int) -> None:
+    axis.set(title="fidelity", xlabel="latents", ylabel="share of the variance, %", ylim=(0, 103))
+    if not curve:
+        axis.text(0.5, 0.5, "phase 1 has not ended", transform=axis.transAxes, ha="center", color=FAINT)
+        return
+    counts = np.arange(1, len(curve) + 1)
+    percent = 100 * np.asarray(curve)
+    axis.plot(counts, percent, color=COLOURS[0], linewidth=2.2)
+    axis.fill_between(counts, percent, color=COLOURS[0], alpha=0.08, linewidth=0)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks([2**n for n in range(len(curve).bit_length()) if 2**n <= len(curve)])
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set_xlim(1, len(curve))
+    axis.plot([latents], [percent[latents - 1]], "o", color=COLOURS[1], markersize=8, clip_on=False, zorder=3)
+    axis.annotate(
+        f"{latents} exported, {percent[latents - 1]:.1f} %",
+        (latents, percent[latents - 1]),
+        xytext=(10 if latents < len(curve) / 4 else -10, -18),
+        textcoords="offset points",
+        ha="left" if latents < len(curve) / 4 else "right",
+        color=COLOURS[1],
+        fontweight="bold",
+    )

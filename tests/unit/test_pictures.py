@@ -1,0 +1,90 @@
+"""Laws: a sine is one line at its own pitch and level; a page is drawn from any history, also an empty one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+from python import pictures
+from python.errors import RavelError
+
+RATE = 44100
+
+
+def sine(hz: float, amplitude: float = 1.0, seconds: float = 0.5) -> np.ndarray:
+    t = np.arange(int(RATE * seconds)) / RATE
+    return amplitude * np.sin(2 * np.pi * hz * t)[None]
+
+
+def row_of(hz: float) -> float:
+    return pictures.ROWS * np.log(hz / pictures.LOWEST_HZ) / np.log(RATE / 2 / pictures.LOWEST_HZ)
+
+
+@pytest.mark.parametrize("hz", [60, 110, 440, 3000, 15000])
+@pytest.mark.parametrize("amplitude", [1.0, 0.01])
+def test_a_sine_is_a_line_at_its_pitch_and_level(hz: float, amplitude: float) -> None:
+    picture = pictures.spectrogram_db(sine(hz, amplitude), RATE)
+    middle = picture[:, picture.shape[1] // 2]
+    assert abs(int(middle.argmax()) - row_of(hz)) <= max(
+        1.5, 11 / hz * row_of(3000) / 6
+    )  # half a bin: 5.4 Hz
+    assert abs(middle.max() - 20 * np.log10(amplitude)) < 1.5  # a Hann window loses at most 1.42 dB off a bin
+
+
+def test_stereo_is_averaged_and_silence_is_finite() -> None:
+    left = sine(440)
+    opposite = np.concatenate([left, -left])
+    assert np.isfinite(pictures.spectrogram_db(opposite, RATE)).all()
+    assert pictures.spectrogram_db(opposite, RATE).max() <= -120
+
+
+@pytest.mark.parametrize("frames", [1, 100, RATE])
+def test_any_length(frames: int) -> None:
+    assert pictures.spectrogram_db(np.ones((1, frames)), RATE).shape[0] == pictures.ROWS
+
+
+def history() -> list[pictures.Entry]:
+    entries: list[pictures.Entry] = [
+        {
+            "step": step,
+            "phase": 1 + (step > 50),
+            "seconds": step / 4,
+            "train": {"distance": 5 / step, "kl": 0.0},
+        }
+        for step in range(10, 101, 10)
+    ]
+    entries[4]["validation"] = {"distance": 0.2}
+    entries[9]["validation"] = {"distance": float("nan")}
+    return entries
+
+
+@pytest.mark.parametrize("entries", [history(), []])
+@pytest.mark.parametrize("curve", [[0.5, 0.75, 1.0], []])
+def test_a_page_is_drawn(tmp_path: Path, entries: list[pictures.Entry], curve: list[float]) -> None:
+    path = tmp_path / "page.png"
+    audio = sine(440, 0.5)
+    pictures.draw(path, audio, audio[:, :1000], RATE, entries, curve, 2, "demo")
+    pixels = image.imread(path)
+    assert pixels.shape[0] > 800
+    assert pixels.std() > 0.1
+
+
+def test_silence_is_drawn_too(tmp_path: Path) -> None:
+    silence = np.zeros((2, 2000), np.float32)
+    pictures.draw(tmp_path / "page.png", silence, silence, RATE, [], [], 1, "silence")
+
+
+def test_history_of_a_killed_run_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    lines = [json.dumps(entry) for entry in history()]
+    path.write_text("\n".join(lines) + '\n{"step": 1')
+    assert len(pictures.read_history(path)) == 10
+    path.write_text('{"step": 1\n' + "\n".join(lines))
+    with pytest.raises(RavelError, match="line 1 is damaged"):
+        pictures.read_history(path)
+    with pytest.raises(RavelError, match="no training history"):
+        pictures.read_history(tmp_path / "missing.jsonl")

@@ -62,7 +62,6 @@ def history() -> list[pictures.Entry]:
 
 
 @pytest.mark.parametrize(("entries", "curve"), [(history(), [0.5, 0.75, 1.0]), ([], [])])
-@pytest.mark.parametrize("curve", [[0.5, 0.75, 1.0], []])
 def test_a_page_is_drawn(tmp_path: Path, entries: list[pictures.Entry], curve: list[float]) -> None:
     path = tmp_path / "page.png"
     audio = sine(440, 0.5)

@@ -19,7 +19,9 @@ from .files import atomic_write
 
 Audio = NDArray[np.float32]
 
-AUDIO_EXTENSIONS = frozenset({".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"})
+AUDIO_EXTENSIONS = frozenset(
+    {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"}
+)
 
 BLOCK_FRAMES = 1 << 18
 # +40 dBFS: a float file above it is raw memory or integer-scaled, and one such sample ruins a training.
@@ -53,7 +55,7 @@ class AudioInfo:
 
 
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
-    """Read the header only. Raises AudioError for what is missing, not audio, truncated or without samples."""
+    """Read the header only. Raises AudioError for a file that is missing, not audio, truncated or empty."""
     path = Path(path)
     if not path.is_file():
         raise AudioError(path, "missing", "no such file; check the path")
@@ -63,10 +65,8 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
         header = soundfile.info(str(path), verbose=True)
     except (soundfile.SoundFileError, OSError) as error:
         if not os.access(path, os.R_OK):
-            raise AudioError(path, "unreadable", "no permission to read it; change its permissions") from error
-        raise AudioError(
-            path, "not audio", "not a sound file that can be read; convert it to WAV or FLAC"
-        ) from error
+            raise AudioError(path, "unreadable", "no permission to read it; change that") from error
+        raise AudioError(path, "not audio", "not a readable sound file; convert it to WAV or FLAC") from error
     info = AudioInfo(header.samplerate, header.channels, header.frames)
     promised, held = _chunk_bytes(header.extra_info)
     if held < promised < STREAMED_BYTES:
@@ -173,12 +173,13 @@ def _decode(path: Path, info: AudioInfo) -> Iterator[Audio]:
                 decoded += len(block)
                 yield block
     except (soundfile.SoundFileError, OSError) as error:
+        held_s = decoded / info.sample_rate_hz
         raise AudioError(
-            path, "damaged", f"damaged or cut short after {decoded / info.sample_rate_hz:.1f} s; copy it again"
+            path, "damaged", f"damaged or cut short after {held_s:.1f} s; copy it again"
         ) from error
     if decoded < info.frames - SLACK_FRAMES:
-        held = f"{decoded / info.sample_rate_hz:.2f} s"
-        raise _truncated(path, f"the header promises {info.seconds:.2f} s, the file holds {held}")
+        held_s = decoded / info.sample_rate_hz
+        raise _truncated(path, f"the header promises {info.seconds:.2f} s, the file holds {held_s:.2f} s")
 
 
 def _truncated(path: Path, detail: str) -> AudioError:
@@ -186,13 +187,13 @@ def _truncated(path: Path, detail: str) -> AudioError:
 
 
 def _chunk_bytes(log: str) -> tuple[int, int]:
-    """(promised, held) bytes of the sample chunk where libsndfile's parser log reports a mismatch, else (0, 0)."""
+    """(promised, held) bytes of the sample chunk if libsndfile's parser log says that they differ, else (0, 0)."""
     found = re.search(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _ogg_is_whole(path: Path) -> bool:
-    """Whether the last page carries the end-of-stream flag (RFC 3533, section 6); a page has at most 65307 bytes."""
+    """Whether the last page (at most 65307 bytes) carries the end-of-stream flag: RFC 3533, section 6."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - 65307))
         tail = file.read()

@@ -1,4 +1,4 @@
-"""Augmentations: what a recording would also be if it were played louder, elsewhere, or through other gear."""
+"""Augmentations: what a recording would also be, played louder, in another room, through other gear."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Augmentation:
             )
         if chosen[1] < self.phase_probability:
             low, high = np.log(self.phase_min_hz), np.log(min(self.phase_max_hz, 0.45 * sample_rate_hz))
-            sections = [(np.exp(rng.uniform(low, high)) / sample_rate_hz, rng.uniform(0.9, MAX_RADIUS)) for _ in range(2)]
-            audio = all_pass(audio, sections)
-        gain_db = rng.uniform(self.gain_min_db, self.gain_max_db) if chosen[2] < self.gain_probability else 0.0
-        audio = gain(audio, gain_db)
+            frequencies = np.exp(rng.uniform(low, high, 2)) / sample_rate_hz
+            audio = all_pass(audio, list(zip(frequencies, rng.uniform(0.9, MAX_RADIUS, 2), strict=True)))
+        louder = chosen[2] < self.gain_probability
+        audio = gain(audio, rng.uniform(self.gain_min_db, self.gain_max_db) if louder else 0.0)
         if chosen[3] < self.mute_probability:
             audio = mute(audio, rng)
         if chosen[4] < self.dither_probability:

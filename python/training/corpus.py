@@ -75,7 +75,7 @@ class Report:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Skipped files by kind: missing, unreadable, not audio, truncated, damaged, empty, not finite, ..."""
+        """Skipped files by kind: "truncated", "silent", "duplicate", ... (AudioError.kind)."""
         return dict(Counter(kind for kind, _ in self.skipped))
 
     def lines(self, examples: int = 8) -> list[str]:
@@ -159,14 +159,15 @@ def find_audio(folder: Path) -> Iterator[Path]:
         visited.add(identity)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_EXTENSIONS | UNSUPPORTED_EXTENSIONS:
+            sounds = Path(name).suffix.lower() in AUDIO_EXTENSIONS | UNSUPPORTED_EXTENSIONS
+            if sounds and not name.startswith("."):
                 yield Path(parent, name)
 
 
 def split(
     recordings: Sequence[Recording], share: float, seed: int, warnings: list[str]
 ) -> tuple[list[Recording], list[Recording]]:
-    """(train, validation): whole recordings in an order hashed from their content and the seed, until `share`.
+    """(train, validation): whole recordings ordered by a hash of content and seed, up to `share`.
 
     Neither the folder's name nor a recording added later moves another one across. A recording that would
     make it more than 1.5 times the share is passed over; if all would, the shortest is held out, and a lone
@@ -175,7 +176,7 @@ def split(
     if len(recordings) == 1:
         (whole,) = recordings
         cut = max(1, min(whole.frames - 1, round(whole.frames * (1 - share))))
-        warnings.append(f"one recording only: its last {share:.0%} are held out; add recordings to judge better")
+        warnings.append(f"one recording only: its last {share:.0%} are held out; add more of them")
         held_out = replace(whole, frames=whole.frames - cut, first_frame=cut)
         return [replace(whole, frames=cut)], [held_out]
     total = sum(recording.frames for recording in recordings)
@@ -191,7 +192,7 @@ def split(
         held, held_frames = {shortest.path}, shortest.frames
     if held_frames > 2 * share * total:
         warnings.append(
-            f"few recordings: {held_frames / total:.0%} of the sound is held out; cut long ones into several files"
+            f"few recordings: {held_frames / total:.0%} of the sound is held out; cut long ones into pieces"
         )
     return [r for r in recordings if r.path not in held], [r for r in recordings if r.path in held]
 
@@ -248,8 +249,8 @@ class Crops:
             piece = recording.read(min(start, recording.frames), frames - filled)
             length = piece.shape[1]
             if filled + length < frames:  # it ends inside the crop
-                fade = min(FADE_SAMPLES, length)
-                piece[:, length - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
+                fade = np.linspace(1, 0, FADE_SAMPLES, dtype=np.float32)[-length:] if length else 1.0
+                piece[:, -FADE_SAMPLES:] *= fade
             out[:, filled : filled + length] = piece
             gap = self.gap_samples - max(0, start - recording.frames)
             filled += length + gap
@@ -283,7 +284,8 @@ def _probe_all(folder: Path, cache: Path, skipped: list[tuple[str, str]]) -> lis
     for path in paths:
         try:
             if path.suffix.lower() in UNSUPPORTED_EXTENSIONS:
-                raise AudioError(path, "not supported", f"{path.suffix} is not supported; convert it to WAV or FLAC")
+                detail = f"{path.suffix} is not supported; convert it to WAV or FLAC"
+                raise AudioError(path, "not supported", detail)
             key = str(path.resolve())
             stamp = _stamp(path)
             row = index.get(key)
@@ -292,7 +294,8 @@ def _probe_all(folder: Path, cache: Path, skipped: list[tuple[str, str]]) -> lis
                 row = [*stamp, _hash(path), info.sample_rate_hz, info.channels, info.frames]
             fresh[key] = row
             _, _, digest, *numbers = row
-            sources.append(_Source(path, str(path.relative_to(folder)), AudioInfo(*map(int, numbers)), str(digest)))
+            name = path.relative_to(folder).as_posix()
+            sources.append(_Source(path, name, AudioInfo(*map(int, numbers)), str(digest)))
         except AudioError as error:
             skipped.append((error.kind, str(error)))
     if any(index.get(key) != row for key, row in fresh.items()):

@@ -167,7 +167,12 @@ def _lagrange(now: NDArray[np.int64], delay: Curve) -> tuple[NDArray[np.int64], 
     whole = np.floor(delay).astype(np.int64)
     x = delay - whole  # 0 .. 1 between the two middle points
     at = np.stack([now - whole + 1, now - whole, now - whole - 1, now - whole - 2])
-    taps = [-x * (x - 1) * (x - 2) / 6, (x + 1) * (x - 1) * (x - 2) / 2, -(x + 1) * x * (x - 2) / 2, (x + 1) * x * (x - 1) / 6]
+    taps = [
+        -x * (x - 1) * (x - 2) / 6,
+        (x + 1) * (x - 1) * (x - 2) / 2,
+        -(x + 1) * x * (x - 2) / 2,
+        (x + 1) * x * (x - 1) / 6,
+    ]
     return at, np.stack(taps)
 
 
@@ -177,7 +182,14 @@ def _body(bridge: Curve, sample_rate_hz: int) -> Curve:
     The list is (Hz, Q, gain): air and plate modes of a small cello, a bridge hill, and the direct sound.
     """
     modes = [(104, 14, 0.9), (178, 18, 1.0), (223, 20, 0.8), (310, 18, 0.5), (405, 16, 0.6), (560, 14, 0.5)]
-    modes += [(760, 12, 0.5), (1050, 10, 0.5), (1500, 4, 0.6), (2300, 3, 0.9), (3600, 3, 0.4), (900, 0.5, 0.5)]
+    modes += [
+        (760, 12, 0.5),
+        (1050, 10, 0.5),
+        (1500, 4, 0.6),
+        (2300, 3, 0.9),
+        (3600, 3, 0.4),
+        (900, 0.5, 0.5),
+    ]
     frames = bridge.shape[1]
     size = 1 << int(np.ceil(np.log2(frames + sample_rate_hz // 4)))
     z1 = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -298,3 +300,26 @@ def test_a_truncated_ts_is_explained(make_ts: MakeTs) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(RavelError, match=r"violin\.ts is not a TorchScript file, or is cut short"):
         render.Instrument(path)
+
+
+@pytest.mark.soak
+def test_an_hour_needs_no_more_memory_than_a_minute(make_ts: MakeTs, tmp_path: Path) -> None:
+    """Peak memory of the process, in kB; the hour itself would be 635 MB."""
+    program = (
+        "import resource, sys; from python import render\n"
+        "assert render.main(sys.argv[1:]) == 0\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = []
+    for minutes in (1, 60):
+        source = tmp_path / f"{minutes}.wav"
+        with soundfile.SoundFile(source, "w", 48000, 1, subtype="PCM_16") as file:
+            for _ in range(minutes):
+                file.write(noise(1, 60 * 48000)[0] * 0.1)
+        words = [str(make_ts()), str(source), "--out", str(tmp_path / "out")]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(done.stdout.splitlines()[-1]))
+    assert soundfile.info(tmp_path / "out" / "60.wav").frames == 60 * 60 * 48000
+    assert peaks[1] - peaks[0] < 50_000

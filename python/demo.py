@@ -1,0 +1,111 @@
+"""`ravel demo`: an instrument from nothing: corpus, training, export, render, picture, in a few minutes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import export, pictures, train
+from .audio import read_audio, write_wav
+from .card import Card
+from .cli import Parser, run_verb
+from .info import latency
+from .render import Instrument, render
+from .training.strings import phrase, synthesise_corpus
+
+RATE_HZ = 44100
+HELD_OUT_SEED = 1_000_003  # no phrase of the corpus has it
+SPEED_BLOCK, SPEED_SECONDS = 512, 4.0
+
+
+def demo(out: Path, corpus_seconds: float, budget: str) -> str:
+    """Make everything in `out` and return the summary. What an earlier demo left there is made anew."""
+    corpus, run, ts = out / "corpus", out / "run", out / "demo.ts"
+    _say(1, f"synthesising {corpus_seconds:g} s of a bowed and plucked string into {corpus}")
+    synthesise_corpus(corpus, corpus_seconds, RATE_HZ)
+    source = out / "input.wav"
+    write_wav(source, phrase(np.random.default_rng(HELD_OUT_SEED), RATE_HZ)[None].astype(np.float32), RATE_HZ)
+    _say(2, f"training `low` for {budget} into {run}")
+    train.main([str(corpus), "--preset", "low", "--name", str(run), "--budget", budget, "--fresh"])
+    _say(3, f"exporting {ts}")
+    export.main([str(run), "--streaming", "--out", str(ts)])
+    _say(4, "rendering a phrase that is not in the corpus")
+    instrument = Instrument(ts)
+    (rendered,) = render(instrument, [source], out / "rendered", force=True, quiet=True)
+    resynthesis = rendered.replace(out / "resynthesis.wav")
+    rendered.parent.rmdir()
+    _say(5, "drawing")
+    card = instrument.card
+    history = pictures.read_history(run / "history.jsonl")
+    title = f"ravel demo: {card['preset']}, {RATE_HZ / 1000:g} kHz, {card['latents']} latents"
+    sounds = [read_audio(path)[0] for path in (source, resynthesis)]
+    pictures.draw(out / "demo.png", *sounds, RATE_HZ, history, card["fidelity_curve"], card["latents"], title)
+    return summary(out, card, history, times_real_time(instrument))
+
+
+def times_real_time(instrument: Instrument, block_samples: int = SPEED_BLOCK) -> float:
+    """Seconds of sound a second of one thread can make, in blocks of a host (at least a hop)."""
+    block = max(block_samples, instrument.hop_samples)
+    x = torch.zeros(1, instrument.channels, block)
+    calls = int(SPEED_SECONDS * instrument.sample_rate_hz / block)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            for _ in range(10):  # the first calls of a TorchScript compile
+                instrument.module.forward(x)
+            start = time.perf_counter()
+            for _ in range(calls):
+                instrument.module.forward(x)
+            elapsed = time.perf_counter() - start
+    finally:
+        torch.set_num_threads(threads)
+    return calls * block / instrument.sample_rate_hz / elapsed
+
+
+def summary(out: Path, card: Card, history: Sequence[pictures.Entry], speed: float) -> str:
+    """What was made, in a few lines."""
+    held_out = [entry for entry in history if entry.get("validation")]
+    first, last = held_out[0], held_out[-1]
+    delay, rate, hop = (
+        card["methods"]["forward"]["delay_samples"],
+        card["sample_rate_hz"],
+        card["hop_samples"],
+    )
+    total = latency(card)[64]
+    rows = {
+        "latency": f"{delay} samples, {1000 * delay / rate:.1f} ms; with the wait for a hop of {hop} in a "
+        f"host block of 64: {total} samples, {1000 * total / rate:.1f} ms",
+        "speed": f"{speed:.1f} x real time on one thread, in blocks of {max(SPEED_BLOCK, hop)}",
+        "held out": f"distance {first['validation']['distance']:.2f} at step {first['step']}, "
+        f"{last['validation']['distance']:.2f} at step {last['step']}, after {last['seconds']:.0f} s",
+        "model": f"{out / 'demo.ts'}: {card['latents']} latents, for nn~ in Max and Pd",
+        "listen": f"{out / 'input.wav'}, {out / 'resynthesis.wav'}",
+        "look": f"{out / 'demo.png'}; tensorboard --logdir {out}",
+    }
+    return "\n".join(f"{name:<9} {text}" for name, text in rows.items())
+
+
+def _say(step: int, what: str) -> None:
+    print(f"[{step}/5] {what}", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="ravel demo", description=__doc__)
+    parser.add_argument(
+        "--out", default="demo", type=Path, help="folder to make everything in (default: demo)"
+    )
+    parser.add_argument("--budget", default="200s", help="time for training (default: 200s)")
+    parser.add_argument("--seconds", default=150.0, type=float, help="of corpus (default: 150)")
+    options = parser.parse_args(argv)
+    print("\n" + demo(options.out, options.seconds, options.budget))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_verb("demo", main))

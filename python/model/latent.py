@@ -15,7 +15,7 @@ class Latent(NoiseSource):
     """What every kind of latent offers (variational here; discrete, spherical and Wasserstein go behind the same four names).
 
     heads              encoder output channels a latent dimension needs
-    draw(h)            training: (B, heads * size, T) -> (z, cost per dimension (size,))
+    draw(h, eps)       training: (B, heads * size, T), Gaussians (B, size, T) -> (z, cost per dimension (size,))
     step(h, state)     playing: the same h -> (B, kept, T)
     centre(h)          what latent analysis looks at: (B, size, T)
     """
@@ -23,7 +23,7 @@ class Latent(NoiseSource):
     heads: int
     size: int
 
-    def draw(self, h: Tensor) -> Tuple[Tensor, Tensor]:
+    def draw(self, h: Tensor, eps: Tensor) -> Tuple[Tensor, Tensor]:
         raise NotImplementedError
 
     def centre(self, h: Tensor) -> Tensor:
@@ -53,9 +53,9 @@ class Variational(Latent):
         return h[:, : self.size].float()
 
     @torch.jit.unused
-    def draw(self, h: Tensor) -> Tuple[Tensor, Tensor]:
+    def draw(self, h: Tensor, eps: Tensor) -> Tuple[Tensor, Tensor]:
         mean, scale = self.centre(h), self.spread(h)
-        z = mean + scale * torch.randn_like(mean)
+        z = mean + scale * eps
         divergence = 0.5 * (mean.square() + scale.square() - 2 * scale.log() - 1)
         return z, divergence.mean((0, 2))
 

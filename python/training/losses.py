@@ -27,8 +27,15 @@ class SpectralDistance(nn.Module):
     n = 2048 (8.8e-6 rms times sqrt(3/8 n)), so that the logarithm does not chase dither.
     """
 
-    def __init__(self, scales: Sequence[int] = SCALES, log_floor: float = 1e-4) -> None:
+    def __init__(
+        self,
+        scales: Sequence[int] = SCALES,
+        log_floor: float = 1e-4,
+        relative_weight: float = 1.0,
+        log_weight: float = 1.0,
+    ) -> None:
         super().__init__()
+        self.relative_weight, self.log_weight = relative_weight, log_weight
         self.scales = tuple(scales)
         self.log_floor = log_floor
         for n in self.scales:
@@ -49,10 +56,9 @@ class SpectralDistance(nn.Module):
         stft = torch.view_as_real(torch.fft.rfft(x.unfold(-1, n, n // 4) * window))
         return torch.sqrt(stft.square().sum(-1) + self.log_floor**2)  # (streams, windows, n / 2 + 1)
 
-    @staticmethod
-    def _distance(y: Tensor, x: Tensor) -> Tensor:
+    def _distance(self, y: Tensor, x: Tensor) -> Tensor:
         relative = torch.linalg.vector_norm(x - y) / torch.linalg.vector_norm(x)
-        return relative + (torch.log(x) - torch.log(y)).abs().mean()
+        return self.relative_weight * relative + self.log_weight * (torch.log(x) - torch.log(y)).abs().mean()
 
 
 def hinge_discriminator(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -1,0 +1,336 @@
+"""The two-phase loop: representation learning, then adversarial fine-tuning of the decoder with the encoder frozen."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from ..model.autoencoder import Autoencoder
+from ..model.config import Config
+from ..runs import Run
+from . import checkpoint
+from .corpus import Corpus, Crops
+from .discriminators import build_discriminator
+from .losses import feature_matching, hinge_discriminator, hinge_generator
+from .objective import Objective, Reconstruction
+from .pca import Principal, principal_components
+from .report import Report
+from .validation import Validation
+
+AUTO_PHASE_1_SHARE = 0.75  # `--phase-1 auto` ends phase 1 here at the latest
+PATIENCE = 5  # validations without a gain of 0.5 % that count as "stopped improving"
+LOG_EVERY = 20  # steps between reading losses back, which waits for the device
+
+
+@dataclass
+class Progress:
+    """Where a run stands; all of it is in the checkpoint."""
+
+    step: int = 0
+    phase: int = 1
+    seconds: float = 0.0
+    phase_1_end: float = 0.0  # share of the run at which phase 1 ended
+    best: float = math.inf
+    best_step: int = 0
+    validated: dict[str, float] = field(default_factory=dict)
+    temperature: float = 0.0
+
+
+class Trainer:
+    """Trains one run. `fit` returns when the steps or the budget are used up, or after Ctrl-C, always with a checkpoint."""
+
+    def __init__(self, fabric: Fabric, run: Run, config: Config, corpus: Corpus, resume: dict[str, Any] | None) -> None:
+        self.fabric, self.run, self.config, self.corpus = fabric, run, config, corpus
+        t = config.training
+        self.progress = Progress(**resume["progress"]) if resume else Progress()
+        torch.manual_seed(t.seed)
+        self.net = Autoencoder(config.model)
+        self.discriminator = build_discriminator(t.discriminators, config.model.channels, t.discriminator_capacity)
+        self.ema = copy.deepcopy(self.net).eval().requires_grad_(False)
+        if resume:
+            self.net.load_state_dict(resume["net"])
+            self.ema.load_state_dict(resume["ema"])
+            self.discriminator.load_state_dict(resume["discriminator"])
+        self.net.to(fabric.device)
+        self.ema.to(fabric.device)
+        self.discriminator.to(fabric.device)
+        self.bf16 = wants_bf16(t.precision, fabric.device)
+        self.objective = Objective(self.net, t, self.bf16).to(fabric.device)
+        if t.compile:
+            self.net.encoder.compile()
+            self.net.decoder.compile()
+        self.crops = Crops(corpus.train, t.crop_samples, t.seed, augmentation(config))
+        self.validation = Validation(corpus, self.ema, t, fabric.device)
+        self.principal = Principal(**resume["principal"]) if resume else None
+        self._prepare_phase()
+        if resume:
+            self.generator_optimiser.load_state_dict(resume["generator_optimiser"])
+            self.discriminator_optimiser.load_state_dict(resume["discriminator_optimiser"])
+
+    # -- the run ------------------------------------------------------------------------------------------------
+
+    def fit(self) -> None:
+        """Train to the end of the steps or the budget."""
+        t, p = self.config.training, self.progress
+        report = Report(self.run, self.config, self.fabric.is_global_zero)
+        began = time.monotonic() - p.seconds
+        seen: defaultdict[str, list[Tensor]] = defaultdict(list)
+        try:
+            with report:
+                for x in self._batches():
+                    if self._share() >= 1.0:
+                        break
+                    if p.phase == 1 and self._phase_1_is_over():
+                        self._begin_phase_2()
+                        report.say(f"phase 2 from step {p.step}: encoder frozen, adversarial fine-tuning")
+                    for name, value in self.train_step(x).items():
+                        seen[name].append(value)
+                    p.step += 1
+                    p.seconds = self.fabric.broadcast(time.monotonic() - began) if t.budget_s else time.monotonic() - began
+                    if p.step % LOG_EVERY == 0:
+                        means = {name: float(torch.stack(values).mean()) for name, values in seen.items()}
+                        seen.clear()
+                        report.step(p.step, p.phase, p.seconds, means, self._share(), self.learning_rate())
+                    if p.step % t.validate_every == 0:
+                        self._validate(report)
+        except KeyboardInterrupt:
+            report.say(f"stopped at step {p.step}; `ravel train --name {self.run.name}` goes on from here")
+            self._validate(report)
+            raise
+        if p.step % t.validate_every or not self.run.last.exists():
+            self._validate(report)
+
+    def _batches(self) -> Iterator[Tensor]:
+        """Crops for this process, loaded one step ahead; item numbers follow the step, so nothing needs to be stored."""
+        count, world, rank = self.config.training.batch, self.fabric.world_size, self.fabric.global_rank
+
+        def load(step: int) -> Tensor:
+            return self.crops.batch((step * world + rank) * count, count)
+
+        with ThreadPoolExecutor(1) as pool:
+            ahead: Future[Tensor] = pool.submit(load, self.progress.step)
+            step = self.progress.step
+            while True:
+                batch = ahead.result()
+                step += 1
+                ahead = pool.submit(load, step)
+                yield batch.to(self.fabric.device, non_blocking=True)
+
+    def _share(self) -> float:
+        """How much of the run is done, 0..1."""
+        t = self.config.training
+        return self.progress.seconds / t.budget_s if t.budget_s else self.progress.step / max(1, t.steps)
+
+    def _phase_1_share(self) -> float:
+        phase_1 = self.config.training.phase_1
+        return AUTO_PHASE_1_SHARE if phase_1 == "auto" else float(phase_1)
+
+    def _phase_1_is_over(self) -> bool:
+        t, p = self.config.training, self.progress
+        stalled = t.phase_1 == "auto" and p.step - p.best_step >= PATIENCE * t.validate_every and p.best < math.inf
+        return self._share() >= self._phase_1_share() or stalled
+
+    # -- one step -----------------------------------------------------------------------------------------------
+
+    def train_step(self, x: Tensor) -> dict[str, Tensor]:
+        """One optimiser step on x (B, channels, T); returns the terms as they were minimised."""
+        self._set_learning_rates()
+        eps = self._gaussians(x)
+        if self.progress.phase == 1:
+            return self._generator_step(self.objective_ddp(x, eps, self.beta()))
+        if self.progress.step % self.config.training.discriminator_every == 0:
+            return self._discriminator_step(*self.objective.reconstruct(x, eps))
+        reconstruction = self.objective_ddp(x, eps, 0.0, encoder_frozen=True)
+        reconstruction.terms |= self._adversarial(reconstruction)
+        return self._generator_step(reconstruction)
+
+    def _generator_step(self, reconstruction: Reconstruction) -> dict[str, Tensor]:
+        terms = reconstruction.terms
+        self._optimise(torch.stack(list(terms.values())).sum(), self.generator_optimiser, self.trained)
+        self._update_ema()
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _discriminator_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        with self._autocast():
+            scores = self.discriminator_ddp(torch.cat([real, fake]))
+        half = real.shape[0]
+        real_scores = [[features[-1][:half]] for features in scores_of(scores)]
+        fake_scores = [[features[-1][half:]] for features in scores_of(scores)]
+        loss = hinge_discriminator(real_scores, fake_scores)
+        self._optimise(loss, self.discriminator_optimiser, list(self.discriminator.parameters()))
+        return {"discriminator": loss.detach()}
+
+    def _adversarial(self, reconstruction: Reconstruction) -> dict[str, Tensor]:
+        """The discriminator's view of the fake; its own weights get no gradient, the real features none at all."""
+        t = self.config.training
+        self.discriminator.requires_grad_(False)
+        try:
+            with self._autocast():
+                with torch.no_grad():
+                    real = self.discriminator(reconstruction.real)
+                fake = self.discriminator(reconstruction.fake)
+        finally:
+            self.discriminator.requires_grad_(True)
+        return {
+            "adversarial": t.adversarial_weight * hinge_generator(fake),
+            "features": t.feature_weight * feature_matching(real, fake, t.feature_relative),
+        }
+
+    def _optimise(self, loss: Tensor, optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        if self.config.training.gradient_clip:
+            nn.utils.clip_grad_norm_(parameters, self.config.training.gradient_clip)
+        optimiser.step()
+
+    def _gaussians(self, x: Tensor) -> Tensor:
+        """N(0, 1) for the posterior, a pure function of (seed, step) and, across processes, of the item."""
+        t, world, rank = self.config.training, self.fabric.world_size, self.fabric.global_rank
+        generator = torch.Generator(x.device).manual_seed((t.seed << 32) + self.progress.step)
+        shape = (world * x.shape[0], self.net.latent.size, x.shape[2] // self.net.hop_samples)
+        return torch.randn(shape, generator=generator, device=x.device)[rank * x.shape[0] : (rank + 1) * x.shape[0]]
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.bf16)
+
+    @torch.no_grad()
+    def _update_ema(self) -> None:
+        """Exponential average of the weights; it starts as a plain average so that the random start is soon forgotten."""
+        decay = min(self.config.training.ema, (1 + self.progress.step) / (10 + self.progress.step))
+        averages, values = list(self.ema.parameters()), list(self.net.parameters())
+        torch._foreach_lerp_(averages, values, 1 - decay)
+        for average, value in zip(self.ema.buffers(), self.net.buffers(), strict=True):
+            average.copy_(value)
+
+    # -- schedules ----------------------------------------------------------------------------------------------
+
+    def beta(self) -> float:
+        """Weight of the latent's cost, warmed up linearly."""
+        t = self.config.training
+        return t.beta * min(1.0, (self.progress.step + 1) / max(1, t.beta_warmup_steps))
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then half a cosine down to 5 % over each phase."""
+        t, p = self.config.training, self.progress
+        peak = t.learning_rate if p.phase == 1 else t.phase_2_learning_rate
+        first, last = (0.0, self._phase_1_share()) if p.phase == 1 else (p.phase_1_end, 1.0)
+        along = min(1.0, (self._share() - first) / max(1e-9, last - first))
+        warm = min(1.0, (p.step + 1) / max(1, t.warmup_steps))
+        return peak * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * along)))
+
+    def _set_learning_rates(self) -> None:
+        for group in self.generator_optimiser.param_groups:
+            group["lr"] = self.learning_rate()
+        t = self.config.training
+        for group in self.discriminator_optimiser.param_groups:
+            group["lr"] = t.discriminator_learning_rate * self.learning_rate() / t.phase_2_learning_rate
+
+    # -- phases -------------------------------------------------------------------------------------------------
+
+    def _prepare_phase(self) -> None:
+        """Optimisers and gradient synchronisation for what learns in this phase."""
+        t = self.config.training
+        if self.progress.phase == 2:
+            self.net.encoder.requires_grad_(False).eval()
+        self.trained = [p for p in self.net.parameters() if p.requires_grad]
+        fused = self.fabric.device.type in ("cuda", "cpu")
+        self.generator_optimiser = torch.optim.Adam(self.trained, t.learning_rate, t.adam_betas, fused=fused)
+        self.discriminator_optimiser = torch.optim.Adam(
+            self.discriminator.parameters(), t.discriminator_learning_rate, t.adam_betas, fused=fused
+        )
+        self.objective_ddp = self._distributed(self.objective)
+        self.discriminator_ddp = self._distributed(self.discriminator)
+
+    def _distributed(self, module: nn.Module) -> nn.Module:
+        if self.fabric.world_size == 1:
+            return module
+        ids = [self.fabric.device.index] if self.fabric.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+
+    def _begin_phase_2(self) -> None:
+        """The encoder becomes its average, for good; the decoder goes on from where it is."""
+        p = self.progress
+        self.net.encoder.load_state_dict(self.ema.encoder.state_dict())
+        p.phase, p.phase_1_end = 2, self._share()
+        p.best, p.best_step = math.inf, p.step
+        self._prepare_phase()
+
+    # -- validation and checkpoints -----------------------------------------------------------------------------
+
+    def _validate(self, report: Report) -> None:
+        """Score the held-out files with the weights that would be exported, analyse the latent, save."""
+        p = self.progress
+        if self.fabric.is_global_zero:
+            if p.phase == 1 or self.principal is None:
+                self.principal = principal_components(self.ema, self.validation.analysis_crops(self.crops))
+            result = self.validation.run(p.phase)
+            p.validated, p.temperature = result.scores, result.temperature
+            report.validation(p.step, p.phase, p.seconds, result, self.principal)
+            better = result.scores["distance"] < p.best * (0.995 if p.best < math.inf else 1.0)
+            if better:
+                p.best, p.best_step = result.scores["distance"], p.step
+            content = self.state()
+            checkpoint.save(self.run.last, content)
+            if better:
+                checkpoint.save(self.run.best, content)
+            with self.run.history.open("a") as history:
+                row = {"step": p.step, "phase": p.phase, "seconds": round(p.seconds, 1), "train": report.latest}
+                history.write(json.dumps(row | {"validation": result.scores, "temperature": result.temperature}) + "\n")
+        self.fabric.barrier()
+        p.best, p.best_step = self.fabric.broadcast((p.best, p.best_step))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `resume` and export need, as plain tensors and numbers."""
+        assert self.principal is not None
+        p = self.progress
+        summary = {
+            "steps": p.step,
+            "phase": p.phase,
+            "seconds": p.seconds,
+            "temperature": p.temperature,
+            "validation": p.validated,
+            "corpus": {
+                "recordings": self.corpus.report.kept,
+                "seconds": self.corpus.report.seconds,
+                "held_out_seconds": self.corpus.report.validation_seconds,
+            },
+        }
+        return {
+            "config": self.config.to_dict(),
+            "progress": dict(vars(p)),
+            "net": self.net.state_dict(),
+            "ema": self.ema.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "generator_optimiser": self.generator_optimiser.state_dict(),
+            "discriminator_optimiser": self.discriminator_optimiser.state_dict(),
+            "principal": self.principal.state(),
+            "summary": summary,
+        }
+
+
+def scores_of(features: Any) -> list[list[Tensor]]:
+    return list(features)
+
+
+def wants_bf16(precision: str, device: torch.device) -> bool:
+    """bf16 where the hardware multiplies it: CUDA from Ampere on, CPUs with AVX-512 BF16 or AMX."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def augmentation(config: Config) -> Any:
+    return None

@@ -1,0 +1,255 @@
+"""The `.ts` shells: a trained network as TorchScript that speaks the nn~ protocol, streaming or offline.
+
+Protocol (DESIGN of the nn~ externals for Max and Pd): methods map one float tensor (batch, channels, frames) to another; a
+buffer METHOD_params holds [in_channels, in_ratio, out_channels, out_ratio]; attributes have get_X, set_X and X_params.
+"""
+
+from typing import List, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ..model.autoencoder import Autoencoder
+from ..model.latent import Fill
+from ..model.layers import Serial
+
+BOOL, INT, FLOAT = 0, 1, 2  # type codes of the protocol
+
+# name -> (type codes of its values, what it does). The engine's externals use the same names.
+ATTRIBUTES = {
+    "temperature": ([FLOAT], "randomness of the latent when encoding: 0 plays the mean, 1 the whole posterior"),
+    "fill": ([FLOAT], "latents that were not exported: 0 rests them at their mean, 1 lets them wander as N(0, 1)"),
+    "noise": ([BOOL], "the filtered-noise part of the sound, on or off"),
+    "seed": ([INT], "which noise: equal seeds repeat, also after a reset"),
+    "scale": ([INT, FLOAT], "latent number and the factor on it before decoding"),
+    "bias": ([INT, FLOAT], "latent number and what is added to it before decoding"),
+    "reset": ([BOOL], "forget the past: histories to silence, noise to its start"),
+}
+
+
+class Shell(nn.Module):
+    """Methods, labels and attributes of the protocol over the parts of a deployed network.
+
+    Streaming: every method keeps histories of its own, so that calls to one leave the others alone; they are made at the first
+    call for the batch and device that it comes with, and the output lags by the method's delay. Offline: every call starts from
+    silence, and the output is aligned with the input.
+    """
+
+    encode_state: List[Tensor]
+    decode_state: List[Tensor]
+    forward_encode_state: List[Tensor]
+    forward_decode_state: List[Tensor]
+
+    def __init__(self, net: Autoencoder, completion: Fill, streaming: bool) -> None:
+        super().__init__()
+        self.front = Serial(net.analysis, net.encoder)
+        self.latent, self.completion = net.latent, completion
+        self.back = Serial(net.decoder, net.synthesis)
+        self.latent_delay = net.latent.align(self.front.delay)  # latent frames
+        self.delay = self.back.align(self.latent_delay)  # samples, hop wait excluded
+        config = net.config
+        self.channels, self.latents = config.channels, net.latent.kept
+        self.hop_samples, self.sample_rate_hz = config.hop_samples, config.sample_rate_hz
+        self.streaming = streaming
+        self.encode_state, self.decode_state = [], []
+        self.forward_encode_state, self.forward_decode_state = [], []
+        self.noise, self.seed, self.shaped = True, 0, False
+        self.last_scale: Tuple[int, float] = (0, 1.0)
+        self.last_bias: Tuple[int, float] = (0, 0.0)
+        self.register_buffer("latent_scale", torch.ones(self.latents, 1))
+        self.register_buffer("latent_bias", torch.zeros(self.latents, 1))
+        self._describe("forward", [self.channels, 1, self.channels, 1], "audio in", "audio out")
+        self._describe("encode", [self.channels, 1, self.latents, self.hop_samples], "audio in", "latent")
+        self._describe("decode", [self.latents, self.hop_samples, self.channels, 1], "latent", "audio out")
+        for name, (codes, _) in ATTRIBUTES.items():
+            self.register_buffer(f"{name}_params", torch.tensor(codes, dtype=torch.int64))
+
+    @torch.jit.unused
+    def _describe(self, method: str, params: List[int], source: str, result: str) -> None:
+        self.register_buffer(f"{method}_params", torch.tensor(params, dtype=torch.int64))
+
+        def labels(word: str, count: int) -> List[str]:
+            return [f"(signal) {word} {i}" if count > 1 else f"(signal) {word}" for i in range(count)]
+
+        setattr(self, f"{method}_input_labels", labels(source, params[0]))
+        setattr(self, f"{method}_output_labels", labels(result, params[2]))
+
+    def check(self, x: Tensor, channels: int, ratio: int, method: str) -> None:
+        if x.dim() != 3 or x.size(1) != channels or x.size(2) % ratio != 0 or x.size(2) == 0:
+            raise ValueError(
+                f"{method}: expects float (batch, {channels}, frames) with frames a multiple of {ratio}, got {x.size()}"
+            )
+
+    def started(self, state: List[Tensor], x: Tensor, decoding: bool) -> List[Tensor]:
+        """The histories for a stream like x: those given, or silence when it is the first call or another batch or device.
+
+        state[0] is always a history, so its batch and device are those of the stream.
+        """
+        if self.streaming and len(state) > 0 and state[0].size(0) == x.size(0) and state[0].device == x.device:
+            return state
+        if decoding:
+            return self.seeded(self.back.initial_state(x) + self.completion.initial_state(x))
+        return self.seeded(self.front.initial_state(x) + self.latent.initial_state(x))
+
+    def seeded(self, state: List[Tensor]) -> List[Tensor]:
+        """The same histories with this object's seed and noise switch in their noise triples."""
+        out: List[Tensor] = []
+        for s in state:
+            if s.dtype == torch.int64:
+                s = torch.stack([torch.full_like(s[0], self.seed), s[1], torch.full_like(s[2], int(self.noise))])
+            out.append(s)
+        return out
+
+    def analyse(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        h, past = self.front.step(x, state[:-1])
+        z, noise = self.latent.step(h, state[-1:])
+        return z, past + noise
+
+    def synthesise(self, z: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+        if self.shaped:
+            z = z * self.latent_scale + self.latent_bias
+        full, noise = self.completion.step(z, state[-1:])
+        y, past = self.back.step(full, state[:-1])
+        return y, past + noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Audio (batch, channels, n * hop) to audio of the same shape."""
+        self.check(x, self.channels, self.hop_samples, "forward")
+        frames = x.size(2)
+        if not self.streaming:
+            x = self.prolonged(x, self.delay, self.hop_samples)
+        z, self.forward_encode_state = self.analyse(x, self.started(self.forward_encode_state, x, False))
+        y, self.forward_decode_state = self.synthesise(z, self.started(self.forward_decode_state, x, True))
+        return y.contiguous() if self.streaming else y[:, :, self.delay : self.delay + frames].contiguous()
+
+    @torch.jit.export
+    def encode(self, x: Tensor) -> Tensor:
+        """Audio (batch, channels, n * hop) to latents (batch, latents, n)."""
+        self.check(x, self.channels, self.hop_samples, "encode")
+        if not self.streaming:
+            x = self.prolonged(x, self.latent_delay * self.hop_samples, self.hop_samples)
+        z, self.encode_state = self.analyse(x, self.started(self.encode_state, x, False))
+        return z.contiguous() if self.streaming else z[:, :, self.latent_delay :].contiguous()
+
+    @torch.jit.export
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents (batch, latents, n) to audio (batch, channels, n * hop)."""
+        self.check(z, self.latents, 1, "decode")
+        frames, late = z.size(2) * self.hop_samples, self.delay - self.latent_delay * self.hop_samples
+        if not self.streaming:
+            z = self.prolonged(z, -(-late // self.hop_samples), 1)
+        y, self.decode_state = self.synthesise(z, self.started(self.decode_state, z, True))
+        return y.contiguous() if self.streaming else y[:, :, late : late + frames].contiguous()
+
+    def prolonged(self, x: Tensor, frames: int, multiple: int) -> Tensor:
+        """x followed by at least `frames` of zeros, so that what is delayed still comes out."""
+        return torch.nn.functional.pad(x, [0, -(-frames // multiple) * multiple])
+
+    @torch.jit.export
+    def get_methods(self) -> List[str]:
+        return ["forward", "encode", "decode"]
+
+    @torch.jit.export
+    def get_attributes(self) -> List[str]:
+        return ["temperature", "fill", "noise", "seed", "scale", "bias", "reset"]
+
+    @torch.jit.export
+    def get_buffer_attributes(self) -> List[str]:
+        empty: List[str] = []
+        return empty
+
+    @torch.jit.export
+    def get_sample_rate(self) -> int:
+        return self.sample_rate_hz
+
+    @torch.jit.export
+    def set_sample_rate(self, rate: int) -> int:
+        """The network runs at the rate it was trained at; any other one is refused."""
+        return 0 if rate == self.sample_rate_hz else -1
+
+    @torch.jit.export
+    def get_temperature(self) -> float:
+        return self.latent.temperature
+
+    @torch.jit.export
+    def get_fill(self) -> float:
+        return self.completion.fill
+
+    @torch.jit.export
+    def get_noise(self) -> bool:
+        return self.noise
+
+    @torch.jit.export
+    def get_seed(self) -> int:
+        return self.seed
+
+    @torch.jit.export
+    def get_scale(self) -> Tuple[int, float]:
+        return self.last_scale
+
+    @torch.jit.export
+    def get_bias(self) -> Tuple[int, float]:
+        return self.last_bias
+
+    @torch.jit.export
+    def get_reset(self) -> bool:
+        return False
+
+    @torch.jit.export
+    def set_scale(self, latent: int, value: float) -> int:
+        if latent < 0 or latent >= self.latents:
+            return -1
+        self.latent_scale = self.latent_scale.index_fill(0, torch.tensor([latent], device=self.latent_scale.device), value)
+        self.last_scale = (latent, value)
+        self.shaped = True
+        return 0
+
+    @torch.jit.export
+    def set_bias(self, latent: int, value: float) -> int:
+        if latent < 0 or latent >= self.latents:
+            return -1
+        self.latent_bias = self.latent_bias.index_fill(0, torch.tensor([latent], device=self.latent_bias.device), value)
+        self.last_bias = (latent, value)
+        self.shaped = True
+        return 0
+
+    @torch.jit.export
+    def reset(self) -> None:
+        self.encode_state = []
+        self.decode_state = []
+        self.forward_encode_state = []
+        self.forward_decode_state = []
+
+    @torch.jit.export
+    def set_reset(self, now: bool) -> int:
+        if now:
+            self.reset()
+        return 0
+
+    @torch.jit.export
+    def set_seed(self, value: int) -> int:
+        self.seed = value
+        self.encode_state = self.seeded(self.encode_state)
+        self.decode_state = self.seeded(self.decode_state)
+        self.forward_encode_state = self.seeded(self.forward_encode_state)
+        self.forward_decode_state = self.seeded(self.forward_decode_state)
+        return 0
+
+    @torch.jit.export
+    def set_noise(self, on: bool) -> int:
+        self.noise = on
+        return self.set_seed(self.seed)
+
+    @torch.jit.export
+    def set_temperature(self, value: float) -> int:
+        if not 0.0 <= value <= 10.0:
+            return -1
+        self.latent.temperature = value
+        return 0
+
+    @torch.jit.export
+    def set_fill(self, value: float) -> int:
+        if not 0.0 <= value <= 10.0:
+            return -1
+        self.completion.fill = value
+        return 0

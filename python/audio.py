@@ -187,7 +187,7 @@ def _truncated(path: Path, detail: str) -> AudioError:
 
 
 def _chunk_bytes(log: str) -> tuple[int, int]:
-    """(promised, held) bytes of the sample chunk if libsndfile's parser log says that they differ, else (0, 0)."""
+    """(promised, held) bytes of the samples where libsndfile's log says that they differ, else (0, 0)."""
     found = re.search(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 

@@ -29,6 +29,7 @@ UNSUPPORTED_EXTENSIONS = frozenset({".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv
 # Where a file ends inside a crop: 3 ms, so that a cut recording does not teach a click.
 FADE_SAMPLES = 128
 INDEX_NAME = "index.json"
+PROGRESS = "{desc} {percentage:3.0f} % |{bar:30}| {n:.0f} of {total:.0f} s of sound, {remaining} left"
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ def build_corpus(
     again. Unusable files are skipped with a reason in the report. Raises RavelError when the folder is
     missing or has nothing to train on, and for a full disk.
     """
+    if not 0 < validation_share < 1:
+        raise RavelError(f"a validation share of {validation_share} holds out nothing or all: give e.g. 0.1")
     folder, cache = Path(folder), Path(cache)
     skipped: list[tuple[str, str]] = []
     sources = _probe_all(folder, cache, skipped)
@@ -180,11 +183,12 @@ def split(
         held_out = replace(whole, frames=whole.frames - cut, first_frame=cut)
         return [replace(whole, frames=cut)], [held_out]
     total = sum(recording.frames for recording in recordings)
+    most = min(1.5 * share, (1 + share) / 2) * total
     order = sorted(recordings, key=lambda r: hashlib.blake2b(f"{seed} {r.path.name}".encode()).digest())
     held: set[Path] = set()
     held_frames = 0
     for recording in order:
-        if held_frames < share * total and held_frames + recording.frames <= 1.5 * share * total:
+        if held_frames < share * total and held_frames + recording.frames <= most:
             held.add(recording.path)
             held_frames += recording.frames
     if not held:
@@ -274,6 +278,8 @@ def _probe_all(folder: Path, cache: Path, skipped: list[tuple[str, str]]) -> lis
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise RavelError(f"the corpus folder {folder} {what}: give a folder of recordings")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise RavelError(f"no permission to read the corpus folder {folder}: change that, or copy the folder")
     paths = list(find_audio(folder))
     if not paths:
         known = ", ".join(sorted(extension[1:] for extension in AUDIO_EXTENSIONS))
@@ -349,7 +355,7 @@ def _decode_all(
     seconds = sum(source.info.seconds for source in missing)
     _check_space(cache, int(4 * seconds * rate * channels))
     unusable: dict[str, AudioError] = {}
-    bar = tqdm(total=round(seconds), unit="s", desc="decoding", disable=quiet or not missing)
+    bar = tqdm(total=seconds, desc="decoding", bar_format=PROGRESS, disable=quiet or not missing)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         decoded = [pool.submit(_decode, source, cache, rate, channels, bar.update) for source in missing]
         try:

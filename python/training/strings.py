@@ -2,7 +2,7 @@
 
 Digital waveguide after J. O. Smith, "Physical Audio Signal Processing" (bowed strings), with the friction
 curve of McIntyre, Schumacher and Woodhouse (JASA 74, 1983) in its memoryless form. Every phrase is a lane of
-one simulation, and a block is as long as the shortest echo of the string, so numpy needs no loop over samples.
+one simulation, and a block is as long as the shortest echo of the string: numpy needs no loop over samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ BOW_POSITION = 0.14  # of the string, from the bridge
 NUT_REFLECTION = 0.985
 BRIDGE_LOSS = 0.16  # outer taps of the symmetric filter at the bridge: -3 dB per trip near 11 kHz
 RING_SECONDS = 0.4  # after the last note
-LEVEL = 0.35
+DAMPING_SECONDS = 0.1  # of these, by hand
+SHORTEST_NOTE_S = 0.12
+PLUCK_SECONDS = 0.0015
+GRIT = 0.03
+LEVEL = 0.75
 CHUNK_SAMPLES = 4096
 MODES = {"major": (0, 2, 4, 5, 7, 9, 11), "dorian": (0, 2, 3, 5, 7, 9, 10), "minor": (0, 2, 3, 5, 7, 8, 11)}
 RHYTHMS_BEATS = ((1.0,), (0.5, 0.5), (1.5, 0.5), (2.0,), (0.25, 0.25, 0.5), (3.0,))
@@ -36,6 +40,17 @@ class Score:
     bow_velocity: Curve  # of the string's own units: 0.03 is pianissimo, 0.25 fortissimo
     bow_force: Curve  # 0: the bow is off the string, 1: as heavy as it can be
     pluck: Curve  # velocity given to the string
+
+
+@dataclass(frozen=True)
+class Note:
+    """One note of a melody."""
+
+    start_s: float
+    stop_s: float
+    midi: int
+    direction: int  # of the bow: 1 or -1
+    vibrato_semitones: float
 
 
 def synthesise_corpus(
@@ -56,49 +71,56 @@ def phrase(rng: np.random.Generator, sample_rate_hz: int = 44100, seconds: float
     return play([compose(rng, sample_rate_hz, seconds)], sample_rate_hz, [rng])[0]
 
 
-def compose(rng: np.random.Generator, sample_rate_hz: int, seconds: float) -> Score:
-    """A melody in a mode with a swell, bowed (four in five) or plucked; it ends RING_SECONDS before `seconds`."""
-    frames = round(seconds * sample_rate_hz)
-    last = frames - round(RING_SECONDS * sample_rate_hz)
-    time_s = np.arange(frames) / sample_rate_hz
-    beat_s = 60 / rng.uniform(70, 130)
-    plucked = rng.random() < 0.2
+def melody(rng: np.random.Generator, seconds: float) -> list[Note]:
+    """Steps and small leaps in a mode, rhythms on a beat, a rest now and then; it ends at `seconds`."""
     pitches = _scale(rng)
     step = int(rng.integers(len(pitches) // 4, 3 * len(pitches) // 4))
-    semitones, vibrato = np.zeros(frames), np.zeros(frames)
-    velocity, force, pluck = np.zeros(frames), np.zeros(frames), np.zeros(frames)
-    loudness = _swell(rng, frames)
-    direction, start, legato_from = 1.0, round(0.05 * sample_rate_hz), None
-    while start < last:
+    beat_s, now_s, direction = 60 / rng.uniform(70, 130), 0.05, 1
+    notes: list[Note] = []
+    while now_s < seconds - SHORTEST_NOTE_S:
         for beats in RHYTHMS_BEATS[int(rng.integers(len(RHYTHMS_BEATS)))]:
-            stop = min(start + round(beats * beat_s * sample_rate_hz), last)
-            if last - stop < 0.15 * sample_rate_hz:
-                stop = last
-            if start >= stop:
+            stop_s = now_s + beats * beat_s
+            if stop_s > seconds - SHORTEST_NOTE_S:
+                stop_s = seconds
+            after_rest = not notes or notes[-1].stop_s < now_s
+            if after_rest or rng.random() > 0.1:
+                if after_rest or rng.random() > 0.4:  # else slurred: the bow goes on in its direction
+                    direction = -direction
+                notes.append(Note(now_s, stop_s, int(pitches[step]), direction, rng.uniform(0.1, 0.25)))
+                step = int(np.clip(step + rng.choice([-4, -2, -1, -1, 1, 1, 2, 4]), 0, len(pitches) - 1))
+            now_s = stop_s
+            if now_s >= seconds:
                 break
-            semitones[start:] = pitches[step]
-            step = int(np.clip(step + rng.choice([-4, -2, -1, -1, 1, 1, 2, 4]), 0, len(pitches) - 1))
-            local_s = time_s[start:stop] - time_s[start]
-            vibrato[start:stop] = rng.uniform(0.1, 0.25) * np.clip((local_s - 0.15) / 0.3, 0, 1)
-            if plucked:
-                width = round(0.0012 * sample_rate_hz)
-                stop_pulse = min(start + width, frames)
-                pulse = np.sin(np.pi * np.arange(width) / width) ** 2
-                pluck[start:stop_pulse] += 0.5 * loudness[start] * pulse[: stop_pulse - start]
-            elif rng.random() > 0.1:  # else a rest
-                slurred = legato_from == start and rng.random() < 0.4
-                direction = direction if slurred else -direction
-                velocity[start:stop] = direction * (0.03 + 0.17 * loudness[start:stop])
-                force[start:stop] = rng.uniform(0.45, 0.75)
-                legato_from = stop
-            start = stop
-    first = np.flatnonzero(semitones)
-    semitones[: first[0]] = semitones[first[0]]
-    wobble = vibrato * np.sin(2 * np.pi * rng.uniform(4.8, 6.2) * time_s)
-    curve = _smooth(semitones, 0.012 * sample_rate_hz) + _smooth(wobble, 0.01 * sample_rate_hz)
+    return notes
+
+
+def compose(rng: np.random.Generator, sample_rate_hz: int, seconds: float) -> Score:
+    """A melody with a swell, bowed (four in five) or plucked; the last RING_SECONDS are the string's own."""
+    frames = round(seconds * sample_rate_hz)
+    time_s = np.arange(frames) / sample_rate_hz
+    plucked = rng.random() < 0.2
+    notes = melody(rng, seconds - RING_SECONDS)
+    loudness = _swell(rng, frames)
+    pitch, velocity, force, pluck = np.zeros((4, frames))
+    vibrato = np.zeros(frames)
+    pitch[:] = notes[0].midi
+    for note in notes:
+        start = round(note.start_s * sample_rate_hz)
+        held = slice(start, round(note.stop_s * sample_rate_hz))
+        pitch[start:] = note.midi
+        vibrato[held] = note.vibrato_semitones * np.clip((time_s[held] - note.start_s - 0.15) / 0.3, 0, 1)
+        if plucked:
+            pulse = np.sin(np.pi * np.linspace(0, 1, round(PLUCK_SECONDS * sample_rate_hz))) ** 2
+            pluck[start : start + len(pulse)] += 0.6 * loudness[start] * pulse
+        else:
+            velocity[held] = note.direction * (0.04 + 0.16 * loudness[held])
+            force[held] = 0.45 + 0.3 * loudness[start]
+    pitch = _smooth(pitch, 0.012 * sample_rate_hz)  # a finger needs some milliseconds
+    vibrato = _smooth(vibrato, 0.1 * sample_rate_hz)
+    vibrato *= np.sin(2 * np.pi * rng.uniform(4.8, 6.2) * time_s)
     return Score(
-        frequency_hz=440 * 2 ** ((curve - 69) / 12),
-        bow_velocity=_smooth(velocity, 0.05 * sample_rate_hz),
+        frequency_hz=440 * 2 ** ((pitch + vibrato - 69) / 12),
+        bow_velocity=_smooth(velocity, 0.06 * sample_rate_hz),
         bow_force=_smooth(force, 0.03 * sample_rate_hz),
         pluck=pluck,
     )
@@ -106,74 +128,76 @@ def compose(rng: np.random.Generator, sample_rate_hz: int, seconds: float) -> Sc
 
 def play(
     scores: list[Score], sample_rate_hz: int, generators: list[np.random.Generator] | None = None
-) -> NDArray[np.float64]:
-    """Simulate equally long scores side by side: (scores, frames), within +-1 and without DC.
+) -> Curve:
+    """Simulate equally long scores side by side: (scores, frames), without DC.
 
-    A generator per score adds the bow hair's noise. Frequencies must lie within LOWEST_HZ .. HIGHEST_HZ.
+    A generator per score adds the noise of the bow's hair. Raises ValueError for a pitch whose echo between
+    bow and bridge is shorter than 4 samples.
     """
-    frequency = np.stack([score.frequency_hz for score in scores])
-    velocity = np.stack([score.bow_velocity for score in scores])
+    velocity = np.stack([score.bow_velocity for score in scores], axis=1)
     if generators:
-        grit = np.stack([rng.standard_normal(velocity.shape[1]) for rng in generators])
-        velocity = velocity * (1 + 0.03 * grit)
-    force = np.stack([score.bow_force for score in scores])
-    pluck = np.stack([score.pluck for score in scores])
-    return LEVEL * _body(_string(frequency, velocity, force, pluck, sample_rate_hz), sample_rate_hz)
+        velocity *= 1 + GRIT * np.stack([rng.standard_normal(len(velocity)) for rng in generators], axis=1)
+    bridge = _string(
+        np.stack([score.frequency_hz for score in scores], axis=1),
+        velocity,
+        np.stack([score.bow_force for score in scores], axis=1),
+        np.stack([score.pluck for score in scores], axis=1),
+        sample_rate_hz,
+    )
+    audio = LEVEL * _body(bridge.T, sample_rate_hz)
+    hand = round(DAMPING_SECONDS * sample_rate_hz)
+    audio[:, -hand:] *= np.cos(np.linspace(0, np.pi / 2, hand)) ** 2
+    return audio
 
 
 def _string(frequency: Curve, velocity: Curve, force: Curve, pluck: Curve, sample_rate_hz: int) -> Curve:
-    """Waves arriving at the bridge, (lanes, frames).
+    """(frames, lanes) of controls -> the waves arriving at the bridge, (frames, lanes).
 
     Two lines carry the velocity waves that left the bow towards the nut and the bridge; both ends invert
     them, the bridge filters them, and the bow adds what its friction imposes.
     """
-    lanes, frames = frequency.shape
-    shortest = BOW_POSITION * sample_rate_hz / frequency.max()
-    block = int(shortest) - 3  # the filter at the bridge looks back 1 sample, the interpolation ahead 2
+    frames, lanes = frequency.shape
+    # The filter at the bridge looks back 1 sample and the interpolation ahead 2: the rest can be one block.
+    block = int(BOW_POSITION * sample_rate_hz / frequency.max()) - 3
     if block < 1:
         raise ValueError(f"{frequency.max():.0f} Hz is too high for this string at {sample_rate_hz} Hz")
     past = int(sample_rate_hz / frequency.min()) + 4
-    nut_line, bridge_line, raw_bridge = np.zeros((3, lanes, past + frames))
+    to_nut, to_bridge, bridge = np.zeros((3, past + frames, lanes))
     slope = 5 - 4 * force
     contact = np.minimum(1.0, 8 * force)
-    rows = np.arange(lanes)[:, None] * (past + frames)
     for chunk in range(0, frames, CHUNK_SAMPLES):
-        stop = min(chunk + CHUNK_SAMPLES, frames)
-        period = sample_rate_hz / frequency[:, chunk:stop]
-        now = rows + past + np.arange(chunk, stop)
-        nut_at, nut_taps = _lagrange(now, (1 - BOW_POSITION) * period)
-        bridge_at, bridge_taps = _lagrange(now, BOW_POSITION * period - 1)
+        period = sample_rate_hz / frequency[chunk : chunk + CHUNK_SAMPLES]
+        nut_at, nut_taps = _lagrange(past + chunk, (1 - BOW_POSITION) * period)
+        bridge_at, bridge_taps = _lagrange(past + chunk, BOW_POSITION * period - 1)
         nut_taps *= -NUT_REFLECTION
         bridge_taps *= -1
-        for begin in range(chunk, stop, block):
-            end = min(begin + block, stop)
-            here = slice(begin - chunk, end - chunk)
-            from_nut = (nut_taps[:, :, here] * nut_line.take(nut_at[:, :, here])).sum(0)
-            from_bridge = (bridge_taps[:, :, here] * bridge_line.take(bridge_at[:, :, here])).sum(0)
-            slip = velocity[:, begin:end] - from_nut - from_bridge
-            grip = (np.abs(slip * slope[:, begin:end]) + 0.75) ** 2
-            imposed = slip * np.minimum(1.0, 1 / (grip * grip)) * contact[:, begin:end] + pluck[:, begin:end]
-            nut_line[:, past + begin : past + end] = from_bridge + imposed
-            raw = raw_bridge[:, past + begin - 2 : past + end]
-            raw[:, 2:] = from_nut + imposed
-            bridge_line[:, past + begin : past + end] = (
-                BRIDGE_LOSS * (raw[:, 2:] + raw[:, :-2]) + (1 - 2 * BRIDGE_LOSS) * raw[:, 1:-1]
-            )
-    return bridge_line[:, past:]
+        for begin in range(0, len(period), block):
+            part = slice(begin, min(begin + block, len(period)))
+            now = slice(chunk + part.start, chunk + part.stop)
+            here = slice(past + now.start, past + now.stop)
+            from_nut = (nut_taps[part] * to_nut.take(nut_at[part])).sum(1)
+            from_bridge = (bridge_taps[part] * bridge.take(bridge_at[part])).sum(1)
+            slip = velocity[now] - from_nut - from_bridge
+            grip = np.abs(slip * slope[now]) + 0.75
+            grip *= grip
+            grip *= grip
+            imposed = slip / np.maximum(1.0, grip) * contact[now] + pluck[now]
+            to_nut[here] = from_bridge + imposed
+            to_bridge[here] = from_nut + imposed
+            raw = to_bridge[here.start - 2 : here.stop]
+            bridge[here] = BRIDGE_LOSS * (raw[2:] + raw[:-2]) + (1 - 2 * BRIDGE_LOSS) * raw[1:-1]
+    return bridge[past:]
 
 
-def _lagrange(now: NDArray[np.int64], delay: Curve) -> tuple[NDArray[np.int64], Curve]:
-    """Indices and weights, (4, lanes, frames), that read a line `delay` samples ago (third order)."""
+def _lagrange(now: int, delay: Curve) -> tuple[NDArray[np.int64], Curve]:
+    """Flat indices and weights, (frames, 4, lanes), that read lines `delay` samples ago (third order)."""
+    frames, lanes = delay.shape
     whole = np.floor(delay).astype(np.int64)
     x = delay - whole  # 0 .. 1 between the two middle points
-    at = np.stack([now - whole + 1, now - whole, now - whole - 1, now - whole - 2])
-    taps = [
-        -x * (x - 1) * (x - 2) / 6,
-        (x + 1) * (x - 1) * (x - 2) / 2,
-        -(x + 1) * x * (x - 2) / 2,
-        (x + 1) * x * (x - 1) / 6,
-    ]
-    return at, np.stack(taps)
+    newest = now + np.arange(frames)[:, None] - whole + 1
+    at = (newest[:, None] - np.arange(4)[:, None]) * lanes + np.arange(lanes)
+    inner, outer = (x - 2) * (x + 1) / 2, x * (x - 1) / 6
+    return at, np.stack([-outer * (x - 2), inner * (x - 1), -inner * x, outer * (x + 1)], axis=1)
 
 
 def _body(bridge: Curve, sample_rate_hz: int) -> Curve:
@@ -181,14 +205,21 @@ def _body(bridge: Curve, sample_rate_hz: int) -> Curve:
 
     The list is (Hz, Q, gain): air and plate modes of a small cello, a bridge hill, and the direct sound.
     """
-    modes = [(104, 14, 0.9), (178, 18, 1.0), (223, 20, 0.8), (310, 18, 0.5), (405, 16, 0.6), (560, 14, 0.5)]
+    modes = [
+        (104.0, 14.0, 1.5),
+        (178, 18, 1.6),
+        (223, 20, 1.4),
+        (310, 18, 1.0),
+        (405, 16, 1.2),
+        (560, 14, 0.9),
+    ]
     modes += [
-        (760, 12, 0.5),
+        (760, 12, 0.7),
         (1050, 10, 0.5),
-        (1500, 4, 0.6),
-        (2300, 3, 0.9),
-        (3600, 3, 0.4),
-        (900, 0.5, 0.5),
+        (1500, 4, 0.25),
+        (2300, 3, 0.3),
+        (3600, 3, 0.1),
+        (330, 0.4, 0.8),
     ]
     frames = bridge.shape[1]
     size = 1 << int(np.ceil(np.log2(frames + sample_rate_hz // 4)))

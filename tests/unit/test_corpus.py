@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import shutil
 from collections import Counter
@@ -216,6 +217,12 @@ def test_the_report_counts_every_reason(folder: Path, cache: Path) -> None:
     assert not list(cache.glob(".*"))
 
 
+@pytest.mark.parametrize("share", [0, 1, -0.1, 10])
+def test_a_share_that_is_none(folder: Path, cache: Path, share: float) -> None:
+    with pytest.raises(RavelError, match=f"share of {share}"):
+        build(folder, cache, validation_share=share)
+
+
 def test_folders_that_are_no_corpus(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(RavelError, match=r"nowhere does not exist: give"):
         build(tmp_path / "nowhere", cache)
@@ -287,6 +294,13 @@ def test_the_split_is_by_file_seeded_and_of_the_share(seed: int) -> None:
     assert split(recordings, 0.1, seed + 1, [])[1] != validation
 
 
+def test_some_recording_is_always_trained_on() -> None:
+    for share in (0.5, 0.9, 0.999):
+        train, validation = split(recordings_of([100] * 20), share, 0, [])
+        assert train
+        assert validation
+
+
 def test_the_split_does_not_depend_on_names(folder: Path, cache: Path) -> None:
     before = {recording.path for recording in build(folder, cache).validation}
     folder = folder.rename(folder.with_name("elsewhere"))
@@ -320,7 +334,7 @@ def test_a_lone_recording_is_split_in_time(tmp_path: Path, cache: Path) -> None:
 
 @pytest.fixture
 def counted(tmp_path: Path) -> list[Recording]:
-    """Three recordings, one shorter than the crop of 512, whose sample values are their numbers 1, 2, 3, ..."""
+    """Three recordings, one shorter than the crop of 512, whose samples are numbered 1, 2, 3, ..."""
     first, recordings = 1, []
     for index, frames in enumerate((1500, 60, 700)):
         path = tmp_path / f"{index}.f32"
@@ -334,8 +348,8 @@ def test_crops_are_stretches_of_recordings(counted: list[Recording], monkeypatch
     monkeypatch.setattr(module, "FADE_SAMPLES", 1)
     starts = {1, 1501, 1561}
     for crop in Crops(counted, 512, 0).batch(0, 200).numpy()[:, 0]:
-        for before, after in zip(crop, crop[1:], strict=False):
-            runs_on = after == before + 1 and after not in starts or after == before == 0
+        for before, after in itertools.pairwise(crop):
+            runs_on = (after == before + 1 and after not in starts) or after == before == 0
             ends = before in {1500, 1560, 2260} and after == 0
             assert runs_on or ends or (before == 0 and after in starts)
 

@@ -14,6 +14,19 @@ HOST_BLOCKS = (32, 64, 128, 256, 512, 1024, 2048)
 BAR = 32  # characters of a full bar
 
 
+def card_of(model: str) -> Card:
+    """The card of a `.ts`, or the one that a run, by name or folder, would be exported with."""
+    if Path(model).suffix == ".ts" or Path(model).is_file():
+        return read_card(model)
+    from . import runs  # the card of a .ts is read without torch
+    from .streaming import deploy
+
+    run = runs.find(model)
+    trained = runs.load(run)
+    shell = deploy.deploy(trained, trained.config.model.latent, streaming=True)
+    return deploy.card(shell, trained, run.name)
+
+
 def latency(card: Card) -> dict[int, int]:
     """Samples from input to output for hosts with a fixed block: delay + the wait for a whole hop."""
     delay, hop = delay_samples(card, "forward"), int(card["hop_samples"])
@@ -71,15 +84,14 @@ def _training(card: Card) -> str:
     corpus = training["corpus"]
     lines = [
         "training",
-        _row("corpus", f"{corpus['name']}: {corpus['files']} files, {_duration(corpus['seconds'])}"),
+        _row("corpus", f"{corpus['recordings']} recordings, {_duration(corpus['seconds'])}"),
         _row(
             "steps", f"{training['steps']} in {_duration(training['seconds'])}, in phase {training['phase']}"
         ),
     ]
-    lines += [
-        _row(f"held-out {name}" if name == "distance" else name, f"{value:.4g}")
-        for name, value in training["validation"].items()
-    ]
+    if training["validation"]:
+        held_out = f"{training['validation']['distance']:.3f} at temperature {training['temperature']:g}"
+        lines.append(_row("held-out distance", held_out))
     return "\n".join(lines)
 
 
@@ -117,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("model", help="a .ts, or a run: its name or its folder")
     parser.add_argument("--json", action="store_true", help="the card as JSON, with the latencies")
     options = parser.parse_args(argv)
-    card = read_card(Path(options.model))
+    card = card_of(options.model)
     print(json.dumps(card | {"latency_samples": latency(card)}, indent=2) if options.json else page(card))
     return 0
 

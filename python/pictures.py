@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -20,7 +18,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from .errors import RavelError
 from .files import atomic_write
 
 Entry = dict[str, Any]  # a line of history.jsonl
@@ -77,22 +74,6 @@ def spectrogram_db(audio: NDArray[np.floating], sample_rate_hz: int) -> NDArray[
             share = (low + high) / 2 - below
             rows[row] = (1 - share) * magnitude[:, below] + share * magnitude[:, below + 1]
     return 20 * np.log10(np.maximum(rows, 1e-6))
-
-
-def read_history(path: str | os.PathLike[str]) -> list[Entry]:
-    """The entries of a run's history.jsonl; a last line that a crash cut short is left out."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise RavelError(f"no training history at {path} ({error.strerror}): train the run first") from None
-    entries = []
-    for number, line in enumerate(lines, 1):
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            if number < len(lines):
-                raise RavelError(f"{path}, line {number} is damaged: remove that line") from None
-    return entries
 
 
 def draw(

@@ -293,11 +293,12 @@ def exported(model: str, latents: int | None, fidelity: float | None) -> Iterato
             latents = latents_for_fidelity(read_card(model)["fidelity_curve"], fidelity)
         yield Path(model), latents
         return
-    from . import export  # a .ts needs none of the training code
+    from . import export, runs  # a .ts needs none of the training code
 
+    run = runs.find(model)
     with tempfile.TemporaryDirectory(prefix="ravel-") as folder:
-        path = Path(folder) / "model.ts"
-        export.export(model, path, streaming=True, latents=latents, fidelity=fidelity)
+        path = Path(folder) / f"{run.name}.ts"
+        export.export(run, path, fidelity, latents)
         yield path, None
 
 

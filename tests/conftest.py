@@ -106,8 +106,9 @@ def card_of(
             "steps": 1200,
             "phase": 1,
             "seconds": 210.0,
-            "corpus": {"name": "strings", "seconds": 180.0, "files": 12},
-            "validation": {"distance": 1.25},
+            "temperature": 0.5,
+            "validation": {"distance": 1.25, "log": 0.75},
+            "corpus": {"recordings": 12, "seconds": 180.0, "held_out_seconds": 18.0},
         },
     }
 

@@ -52,7 +52,7 @@ def test_the_page_says_the_essentials(make_ts: MakeTs, capsys: pytest.CaptureFix
         assert fact in page, fact
     assert any(line.split()[:2] == ["32", "256"] for line in page.splitlines())  # 160 + 128 - gcd(128, 32)
     assert any(line.split()[:2] == ["512", "160"] for line in page.splitlines())
-    assert "12 files, 3.0 min" in page
+    assert "12 recordings, 3.0 min" in page
     assert "1.25" in page
 
 

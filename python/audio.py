@@ -193,9 +193,12 @@ def _chunk_bytes(log: str) -> tuple[int, int]:
 
 
 def _ogg_is_whole(path: Path) -> bool:
-    """Whether the last page (at most 65307 bytes) carries the end-of-stream flag: RFC 3533, section 6."""
+    """Whether the last page (at most 65307 bytes) is complete and ends the stream: RFC 3533, section 6."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - 65307))
         tail = file.read()
-    page = tail.rfind(b"OggS")
-    return page >= 0 and len(tail) > page + 5 and bool(tail[page + 5] & 4)
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    if len(page) < 27 or not page[5] & 4:
+        return False
+    segments = page[26]
+    return len(page) >= 27 + segments + sum(page[27 : 27 + segments])

@@ -403,7 +403,7 @@ def _check_space(cache: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(place).free
     if needed_bytes > free:
         raise RavelError(
-            f"the cache {cache} needs {needed_bytes / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left: "
+            f"the cache {cache} needs {needed_bytes / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB left: "
             "free some space, or point the cache to another disk"
         )
 

@@ -101,7 +101,7 @@ def good(folder: Path, name: str = "a.wav", **options: str) -> Path:
 @pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.flac", "a.ogg", "a.mp3"])
 def test_truncation_is_noticed(tmp_path: Path, name: str) -> None:
     read_audio(good(tmp_path, name))  # the whole file is not suspected
-    for share in (0.9, 0.5, 0.02):
+    for share in (0.9, 0.5, 0.02) if name == "a.mp3" else (0.99, 0.9, 0.5, 0.02):  # an MP3 has slack
         with pytest.raises(AudioError, match=name) as caught:
             read_audio(cut(good(tmp_path, name), share))
         assert caught.value.kind in {"truncated", "damaged", "not audio"}

@@ -254,7 +254,7 @@ def test_a_disk_that_is_too_small_is_refused_at_once(
     folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(RavelError, match=r"the cache .*cache needs .* GB and the disk has .* left: free"):
+    with pytest.raises(RavelError, match=r"the cache .*cache needs .* MB and the disk has .* MB left: free"):
         build(folder, cache)
     assert not list(cache.glob("*.f32"))
 

@@ -37,7 +37,7 @@ class AudioError(RavelError):
     """A sound file that cannot be used; `kind` is the short reason that reports count by."""
 
     def __init__(self, path: str | os.PathLike[str], kind: str, detail: str) -> None:
-        super().__init__(f"{path}: {detail}")
+        super().__init__(f"{printable(path)}: {detail}")
         self.kind = kind
 
 
@@ -54,6 +54,11 @@ class AudioInfo:
         return self.frames / self.sample_rate_hz
 
 
+def printable(path: str | os.PathLike[str]) -> str:
+    """The path as text that can be written anywhere: old disks have names that are not UTF-8."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
     """Read the header only. Raises AudioError for a file that is missing, not audio, truncated or empty."""
     path = Path(path)
@@ -62,7 +67,7 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
     if path.stat().st_size == 0:
         raise AudioError(path, "empty", "the file has no bytes; copy or export it again")
     try:
-        header = soundfile.info(str(path), verbose=True)
+        header = soundfile.info(os.fsencode(path), verbose=True)
     except (soundfile.SoundFileError, OSError) as error:
         if not os.access(path, os.R_OK):
             raise AudioError(path, "unreadable", "no permission to read it; change that") from error
@@ -168,7 +173,7 @@ def _decode(path: Path, info: AudioInfo) -> Iterator[Audio]:
     """The samples as the file has them, in blocks (frames, channels)."""
     decoded = 0
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
                 decoded += len(block)
                 yield block

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import resource
 import shutil
 from collections import Counter
@@ -238,6 +239,20 @@ def test_folders_that_are_no_corpus(tmp_path: Path, cache: Path) -> None:
     ) as e:
         build(tmp_path / "empty", cache)
     assert "\n" not in str(e.value)
+
+
+def test_names_in_any_alphabet_and_none(folder: Path, cache: Path) -> None:
+    write_wav(folder / "ü 音 a.wav", sound(30), RATE)
+    latin = os.path.join(os.fsencode(folder), b"\xfcber.wav")  # Latin-1, which is not UTF-8
+    try:
+        os.rename(folder / "00.wav", latin)
+        os.rename(folder / "01.wav", latin.replace(b".wav", b"2.wav"))
+    except OSError:
+        pytest.skip("this file system only takes UTF-8")
+    Path(os.fsdecode(latin)).write_text("no sound")
+    report = build(folder, cache).report
+    assert report.kept == 12
+    assert "ber.wav: not a readable sound file" in "\n".join(report.lines()).encode().decode()
 
 
 def test_links_are_followed_once(folder: Path, cache: Path, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def reference(trained: Trained, kept: int, x: Tensor) -> Tensor:
     z = p.components[:kept].T @ (p.components[:kept] @ (z - mean)) + mean
     state = net.decoder.initial_state(z)
     state = [s * torch.tensor([1, 1, 0]) if s.dtype == torch.int64 else s for s in state]
-    state[0] = mean.expand_as(state[0])
+    state[0] = p.mean.expand_as(state[0])
     bands, _ = net.decoder.step(z, state)
     return net.synthesis(bands)
 

@@ -49,6 +49,11 @@ class Recording:
     path: Path
     first_frame: int = 0
 
+    @property
+    def digest(self) -> str:
+        """The hash of the file that it came from, whatever the rate and channels it was converted to."""
+        return self.path.name.partition("-")[0]
+
     def read(self, start: int = 0, frames: int | None = None) -> Audio:
         """(channels, frames) from `start`; fewer at the end, as with slices.
 
@@ -60,10 +65,18 @@ class Recording:
         if frames == 0:
             return np.zeros((self.channels, 0), np.float32)
         offset = 4 * self.channels * (self.first_frame + start)
-        with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            samples = np.frombuffer(mapped, np.float32, frames * self.channels, offset)
-            audio = np.array(samples.reshape(frames, self.channels).T, order="C")
-            del samples  # or the map could not be closed
+        try:
+            with (
+                open(self.path, "rb") as file,
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            ):
+                samples = np.frombuffer(mapped, np.float32, frames * self.channels, offset)
+                audio = np.array(samples.reshape(frames, self.channels).T, order="C")
+                del samples  # or the map could not be closed
+        except (OSError, ValueError) as error:
+            raise RavelError(
+                f"{self.path} is gone or damaged: delete it and start again, it is rebuilt"
+            ) from error
         return audio
 
 
@@ -188,7 +201,7 @@ def split(
         return [replace(whole, frames=cut)], [held_out]
     total = sum(recording.frames for recording in recordings)
     most = min(1.5 * share, (1 + share) / 2) * total
-    order = sorted(recordings, key=lambda r: hashlib.blake2b(f"{seed} {r.path.name}".encode()).digest())
+    order = sorted(recordings, key=lambda r: hashlib.blake2b(f"{seed} {r.digest}".encode()).digest())
     held: set[Path] = set()
     held_frames = 0
     for recording in order:

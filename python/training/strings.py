@@ -162,21 +162,23 @@ def _string(frequency: Curve, velocity: Curve, force: Curve, pluck: Curve, sampl
     if block < 1:
         raise ValueError(f"{frequency.max():.0f} Hz is too high for this string at {sample_rate_hz} Hz")
     past = int(sample_rate_hz / frequency.min()) + 4
-    to_nut, to_bridge, bridge = np.zeros((3, past + frames, lanes))
+    lines = np.zeros((past + frames, 2 * lanes))
+    to_nut, bridge = lines[:, :lanes], lines[:, lanes:]
+    to_bridge = np.zeros((past + frames, lanes))  # not yet filtered
     slope = 5 - 4 * force
     contact = np.minimum(1.0, 8 * force)
     for chunk in range(0, frames, CHUNK_SAMPLES):
         period = sample_rate_hz / frequency[chunk : chunk + CHUNK_SAMPLES]
-        nut_at, nut_taps = _lagrange(past + chunk, (1 - BOW_POSITION) * period)
-        bridge_at, bridge_taps = _lagrange(past + chunk, BOW_POSITION * period - 1)
-        nut_taps *= -NUT_REFLECTION
-        bridge_taps *= -1
+        delays = np.concatenate([(1 - BOW_POSITION) * period, BOW_POSITION * period - 1], axis=1)
+        at, taps = _lagrange(past + chunk, delays)
+        taps[:, :, :lanes] *= -NUT_REFLECTION
+        taps[:, :, lanes:] *= -1
         for begin in range(0, len(period), block):
             part = slice(begin, min(begin + block, len(period)))
             now = slice(chunk + part.start, chunk + part.stop)
             here = slice(past + now.start, past + now.stop)
-            from_nut = (nut_taps[part] * to_nut.take(nut_at[part])).sum(1)
-            from_bridge = (bridge_taps[part] * bridge.take(bridge_at[part])).sum(1)
+            echoes = (taps[part] * lines.take(at[part])).sum(1)
+            from_nut, from_bridge = echoes[:, :lanes], echoes[:, lanes:]
             slip = velocity[now] - from_nut - from_bridge
             grip = np.abs(slip * slope[now]) + 0.75
             grip *= grip

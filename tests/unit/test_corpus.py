@@ -77,6 +77,28 @@ def test_recordings_are_the_files(folder: Path, cache: Path) -> None:
     assert everything(corpus)[-1].name == "below/11.wav"
 
 
+def test_reads_stay_inside(folder: Path, cache: Path) -> None:
+    recording = build(folder, cache).train[0]
+    assert recording.read(recording.frames).shape == (1, 0)
+    for start, frames in ((-1, 5), (recording.frames + 1, 1), (0, -1)):
+        with pytest.raises(ValueError, match="outside"):
+            recording.read(start, frames)
+
+
+def test_a_cache_that_is_lost_while_training(folder: Path, cache: Path) -> None:
+    recording = build(folder, cache).train[0]
+    recording.path.write_bytes(b"1234")
+    with pytest.raises(RavelError, match="gone or damaged: delete it"):
+        recording.read()
+    recording.path.unlink()
+    with pytest.raises(RavelError, match="gone or damaged: delete it"):
+        recording.read()
+    np.testing.assert_array_equal(
+        next(r for r in everything(build(folder, cache)) if r.path == recording.path).read(),
+        read_audio(folder / recording.name)[0],
+    )
+
+
 def test_resampled_before_cropping_and_mixed(tmp_path: Path, cache: Path) -> None:
     stereo = sound(0, 2.0, channels=2, rate=48000)
     write_wav(tmp_path / "in" / "a.wav", stereo, 48000)
@@ -321,6 +343,8 @@ def test_the_split_does_not_depend_on_names(folder: Path, cache: Path) -> None:
     folder = folder.rename(folder.with_name("elsewhere"))
     (folder / "00.wav").rename(folder / "zzz.wav")
     assert {recording.path for recording in build(folder, cache).validation} == before
+    converted = build(folder, cache, sample_rate_hz=48000, channels=2).validation
+    assert {recording.digest for recording in converted} == {path.name.partition("-")[0] for path in before}
 
 
 @pytest.mark.parametrize("frames", [[100, 100], [100000, 50], [10, 1000, 1000], [300] * 5])

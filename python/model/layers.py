@@ -11,6 +11,7 @@ Memory is channels-last throughout: a (B, C, T) tensor is a transposed (B, T, C)
 and in which 2-D convolutions in bf16 train 3 to 5 times faster on a CPU.
 """
 
+from math import gcd
 from typing import List, Optional, Tuple, cast
 
 import torch
@@ -430,11 +431,8 @@ def _reduced(layers: Tuple[Layer, ...]) -> Tuple[int, int]:
     """up and down of a chain: the smallest whole block that every layer in it accepts, and what it gives."""
     down, up = 1, 1
     for layer in layers:
-        while up % layer.down:
-            if layer.down % up:
-                raise ValueError(f"Serial: a rate change of {up} meets a layer that takes {layer.down} frames")
-            down, up = down * (layer.down // up), layer.down
-        up = up // layer.down * layer.up
+        blocks = layer.down // gcd(up, layer.down)
+        down, up = down * blocks, up * blocks // layer.down * layer.up
     return up, down
 
 

@@ -31,7 +31,7 @@ def hashed(state: Tensor, node: int, streams: int, channels: int, first: int, fr
     key = mix((key + 0x9E3779B9 + torch.arange(channels, device=device).view(1, -1, 1)) & 0xFFFFFFFF)
     frame = state[1] + first + torch.arange(frames, device=device)
     key = mix(key ^ ((frame >> 32) & 0xFFFFFFFF))
-    return mix((key + 0x7F4A7C15) ^ (frame & 0xFFFFFFFF))
+    return mix(((key + 0x7F4A7C15) & 0xFFFFFFFF) ^ (frame & 0xFFFFFFFF))
 
 
 def uniform(bits: Tensor) -> Tensor:

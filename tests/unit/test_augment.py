@@ -119,7 +119,7 @@ def test_compressor_lets_no_peak_through_and_recovers() -> None:
 
 
 def test_compressor_gain_is_shared_by_the_channels() -> None:
-    stereo = np.stack([noise(level=0.3)[0], np.full(20000, 0.01, np.float32)])
+    stereo = np.stack([np.full(20000, 0.01, np.float32), noise(level=0.3)[0]])
     out = compress(stereo, threshold_db=-20, ratio=4, release_ms=100, sample_rate_hz=RATE)
     np.testing.assert_allclose(out[0] / stereo[0], out[1] / stereo[1], rtol=1e-4)
 

@@ -393,6 +393,15 @@ def test_crops_are_stretches_of_recordings(counted: list[Recording], monkeypatch
             assert runs_on or ends or (before == 0 and after in starts)
 
 
+def test_any_recording_follows_any_other(counted: list[Recording], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FADE_SAMPLES", 1)
+    followed = set()
+    for crop in Crops(counted, 512, 0).batch(0, 300).numpy()[:, 0]:
+        heard = crop[crop > 0]
+        followed |= {(int(a), int(b)) for a, b in itertools.pairwise(heard) if a in {1500, 1560, 2260}}
+    assert followed == {(end, start) for end in (1500, 1560, 2260) for start in (1, 1501, 1561)}
+
+
 def test_each_sample_is_heard_equally_often(
     counted: list[Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,11 +187,10 @@ def find_audio(folder: Path) -> Iterator[Path]:
 def split(
     recordings: Sequence[Recording], share: float, seed: int, warnings: list[str]
 ) -> tuple[list[Recording], list[Recording]]:
-    """(train, validation): whole recordings ordered by a hash of content and seed, up to `share`.
+    """(train, validation): whole recordings, in an order hashed from content and seed, near to `share`.
 
-    Neither the folder's name nor a recording added later moves another one across. A recording that would
-    make it more than 1.5 times the share is passed over; if all would, the shortest is held out, and a lone
-    recording is split in time.
+    Neither the folder's name nor a recording added later moves another one across. A recording is held out
+    if that brings the sum nearer to the share; if none does, the shortest is; a lone one is split in time.
     """
     if len(recordings) == 1:
         (whole,) = recordings
@@ -199,21 +198,22 @@ def split(
         warnings.append(f"one recording only: its last {share:.0%} are held out; add more of them")
         held_out = replace(whole, frames=whole.frames - cut, first_frame=cut)
         return [replace(whole, frames=cut)], [held_out]
-    total = sum(recording.frames for recording in recordings)
-    most = min(1.5 * share, (1 + share) / 2) * total
     order = sorted(recordings, key=lambda r: hashlib.blake2b(f"{seed} {r.digest}".encode()).digest())
+    total = sum(recording.frames for recording in recordings)
     held: set[Path] = set()
-    held_frames = 0
+    lacking = share * total
     for recording in order:
-        if held_frames < share * total and held_frames + recording.frames <= most:
+        if recording.frames < 2 * lacking and len(held) < len(recordings) - 1:
             held.add(recording.path)
-            held_frames += recording.frames
+            lacking -= recording.frames
     if not held:
         shortest = min(order, key=lambda recording: recording.frames)
-        held, held_frames = {shortest.path}, shortest.frames
-    if held_frames > 2 * share * total:
+        held = {shortest.path}
+        lacking -= shortest.frames
+    if abs(lacking) > 0.75 * share * total:
+        held_share = share - lacking / total
         warnings.append(
-            f"few recordings: {held_frames / total:.0%} of the sound is held out; cut long ones into pieces"
+            f"few recordings: {held_share:.1%} of the sound is held out; cut long ones into pieces"
         )
     return [r for r in recordings if r.path not in held], [r for r in recordings if r.path in held]
 

@@ -140,10 +140,15 @@ def train(
         config = preset(preset_name or "low", **overrides)
     _check_training(config)
     asked_rate = overrides.get("sample_rate_hz") or (config.model.sample_rate_hz if resume else None)
-    corpus = build_corpus(
-        recordings, cache or folder.parent / ".cache", asked_rate, config.model.channels, seed=config.training.seed,
-        quiet=not fabric.is_global_zero,
-    )
+    with fabric.rank_zero_first():  # the others find the cache filled
+        corpus = build_corpus(
+            recordings,
+            cache or folder.parent / ".cache",
+            asked_rate,
+            config.model.channels,
+            seed=config.training.seed,
+            quiet=not fabric.is_global_zero,
+        )
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, sample_rate_hz=corpus.sample_rate_hz))
     if fabric.is_global_zero:
         print("\n".join(corpus.report.lines()), file=sys.stderr)

@@ -96,7 +96,12 @@ class TrainingConfig:
     discriminators: tuple[str, ...] = ("scale",)
     discriminator_capacity: int = 64
     discriminator_every: int = 2  # one discriminator step in this many
-    augment_gain_db: float = 0.0
+    augment_gain: float = 0.5  # probabilities; what each does is in training/augment.py
+    augment_phase: float = 0.5
+    augment_compress: float = 0.1
+    augment_mute: float = 0.02
+    augment_dither: float = 0.0
+    augment_rate: float = 0.0
     validate_every: int = 500
     validation_seconds: float = 60.0
     precision: str = "auto"  # auto, fp32 or bf16

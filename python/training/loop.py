@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import math
+import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,9 +19,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ..model.autoencoder import Autoencoder
-from ..model.config import Config
+from ..model.config import Config, TrainingConfig
 from ..runs import Run
 from . import checkpoint
+from .augment import Augmentation
 from .corpus import Corpus, Crops
 from .discriminators import build_discriminator
 from .losses import feature_matching, hinge_discriminator, hinge_generator
@@ -70,7 +73,7 @@ class Trainer:
         if t.compile:
             self.net.encoder.compile()
             self.net.decoder.compile()
-        self.crops = Crops(corpus.train, t.crop_samples, t.seed, augmentation(config))
+        self.crops = Crops(corpus.train, t.crop_samples, t.seed, augmentation(t))
         self.validation = Validation(corpus, self.ema, t, fabric.device)
         self.principal = Principal(**resume["principal"]) if resume else None
         self._prepare_phase()
@@ -86,30 +89,32 @@ class Trainer:
         report = Report(self.run, self.config, self.fabric.is_global_zero)
         began = time.monotonic() - p.seconds
         seen: defaultdict[str, list[Tensor]] = defaultdict(list)
-        try:
-            with report:
-                for x in self._batches():
-                    if self._share() >= 1.0:
-                        break
-                    if p.phase == 1 and self._phase_1_is_over():
-                        self._begin_phase_2()
-                        report.say(f"phase 2 from step {p.step}: encoder frozen, adversarial fine-tuning")
-                    for name, value in self.train_step(x).items():
-                        seen[name].append(value)
-                    p.step += 1
-                    p.seconds = self.fabric.broadcast(time.monotonic() - began) if t.budget_s else time.monotonic() - began
-                    if p.step % LOG_EVERY == 0:
-                        means = {name: float(torch.stack(values).mean()) for name, values in seen.items()}
-                        seen.clear()
-                        report.step(p.step, p.phase, p.seconds, means, self._share(), self.learning_rate())
-                    if p.step % t.validate_every == 0:
-                        self._validate(report)
-        except KeyboardInterrupt:
-            report.say(f"stopped at step {p.step}; `ravel train --name {self.run.name}` goes on from here")
-            self._validate(report)
-            raise
-        if p.step % t.validate_every or not self.run.last.exists():
-            self._validate(report)
+        with report, Interrupt() as interrupt:
+            for x in self._batches():
+                if self._share() >= 1.0 or self._agreed(interrupt.asked):
+                    break
+                if p.phase == 1 and self._phase_1_is_over():
+                    self._begin_phase_2()
+                    report.say(f"phase 2 from step {p.step}: encoder frozen, adversarial fine-tuning")
+                for name, value in self.train_step(x).items():
+                    seen[name].append(value)
+                p.step += 1
+                p.seconds = self._agreed(time.monotonic() - began)
+                if p.step % LOG_EVERY == 0:
+                    means = {name: float(torch.stack(values).mean()) for name, values in seen.items()}
+                    seen.clear()
+                    report.step(p.step, p.phase, p.seconds, means, self._share(), self.learning_rate())
+                if p.step % t.validate_every == 0:
+                    self._validate(report)
+            if p.step % t.validate_every or not self.run.last.exists():
+                self._validate(report)
+            if interrupt.asked:
+                report.say(f"stopped at step {p.step}: `ravel train --name {self.run.name}` goes on from here")
+                raise KeyboardInterrupt
+
+    def _agreed(self, value: Any) -> Any:
+        """The first process's word: all must end, and change phase, at the same step."""
+        return self.fabric.broadcast(value) if self.fabric.world_size > 1 else value
 
     def _batches(self) -> Iterator[Tensor]:
         """Crops for this process, loaded one step ahead; item numbers follow the step, so nothing needs to be stored."""
@@ -332,5 +337,34 @@ def wants_bf16(precision: str, device: torch.device) -> bool:
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
-def augmentation(config: Config) -> Any:
-    return None
+def augmentation(t: TrainingConfig) -> Augmentation:
+    """The augmentations of the configuration; those of probability 0 cost nothing."""
+    return Augmentation(
+        gain_probability=t.augment_gain,
+        phase_probability=t.augment_phase,
+        compress_probability=t.augment_compress,
+        mute_probability=t.augment_mute,
+        dither_probability=t.augment_dither,
+        rate_probability=t.augment_rate,
+    )
+
+
+class Interrupt:
+    """Ctrl-C lets the step in hand finish, so that what is saved is exact; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> Interrupt:
+        self.previous = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __exit__(self, *error: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self.previous)

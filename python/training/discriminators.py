@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -94,7 +95,7 @@ class StridedConv(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """Strided convolutions of doubling widths, leaky ReLU, one score per frame (MelGAN, arXiv 1910.06711, 2.2).
+    """Strided convolutions of doubling widths, leaky ReLU, a score per frame (MelGAN, arXiv 1910.06711, 2.2).
 
     Features are the activations after the leaky ReLU, as in MelGAN and HiFi-GAN.
     """
@@ -102,9 +103,7 @@ class ConvNet(nn.Module):
     def __init__(self, channels: int, capacity: int, kernel: int, stride: int = 4, layers: int = 4) -> None:
         super().__init__()
         widths = [channels, *(capacity * 2**i for i in range(layers))]
-        self.layers = nn.ModuleList(
-            StridedConv(i, o, kernel, stride) for i, o in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(StridedConv(i, o, kernel, stride) for i, o in itertools.pairwise(widths))
         self.score = StridedConv(widths[-1], 1, 1)
 
     def forward(self, x: Tensor) -> list[Tensor]:  # (N, channels, 1, frames)
@@ -160,7 +159,7 @@ class SpectrogramDiscriminator(nn.Module):
         def conv(i: int, o: int, kernel: tuple[int, int], stride: int = 1, dilation: int = 1) -> nn.Module:
             padding = (kernel[0] // 2, kernel[1] // 2 * dilation)
             layer = nn.Conv2d(i, o, kernel, (stride, 1), padding, (1, dilation))
-            return weight_norm(layer.to(memory_format=torch.channels_last))
+            return weight_norm(layer)
 
         self.layers = nn.ModuleList(
             [

@@ -49,8 +49,8 @@ class SpectralDistance(nn.Module):
         if not windows:
             raise ValueError(f"{frames} frames are shorter than the smallest STFT scale, {min(self.scales)}")
         with torch.autocast(y.device.type, enabled=False):
-            y, x = (_at_least_fp32(t).reshape(-1, frames) for t in (y, x))
-            return _SpectralDistance.apply(y, x, windows, self.log_floor, self.weights)  # type: ignore[no-any-return]
+            y, x = (_at_least_fp32(t).reshape(-1, frames).contiguous() for t in (y, x))
+            return _SpectralDistance.apply(y, x, windows, self.log_floor, self.weights)
 
 
 class _SpectralDistance(torch.autograd.Function):

@@ -95,7 +95,7 @@ def assert_advanced_output_is_dense(layer: L.Layer, x: Tensor, delay_in: int = 0
 
 
 def advanced(layer: L.Layer, x: Tensor, delay: int) -> Tensor:
-    """The signal that x is `delay` frames late of, filled up at the end, where no output looks, to whole hops."""
+    """The signal that x is late of, filled up to whole hops at the end, where no output looks."""
     return F.pad(x[:, :, delay:], (0, delay % layer.down))
 
 
@@ -240,7 +240,8 @@ def _(layer: L.Snake, x: Tensor, delay: int) -> tuple[Tensor, int]:
 
 @dense.register
 def _(layer: L.Tanh, x: Tensor, delay: int) -> tuple[Tensor, int]:
-    return 2 * torch.sigmoid(2 * x) - 1, delay
+    grown = torch.expm1(2 * x)
+    return grown / (grown + 2), delay
 
 
 @dense.register
@@ -305,9 +306,9 @@ def _(layer: Fill, x: Tensor, delay: int) -> tuple[Tensor, int]:
 
 
 def reference_gaussian(bits: np.ndarray) -> Tensor:
-    """The quantile of the normal distribution at the middle of one of 2^24 equal cells."""
-    cell = (torch.from_numpy(bits.astype(np.float64)) / 256).floor()
-    return torch.distributions.Normal(0.0, 1.0).icdf((cell + 0.5) / 2.0**24).float()
+    """The quantile of the normal distribution at the middle of one of 2^23 equal cells."""
+    cell = (torch.from_numpy(bits.astype(np.float64)) / 512).floor()
+    return torch.distributions.Normal(0.0, 1.0).icdf((cell + 0.5) / 2.0**23).float()
 
 
 def reference_hash(

@@ -40,8 +40,11 @@ def uniform(bits: Tensor) -> Tensor:
 
 
 def gaussian(bits: Tensor) -> Tensor:
-    """32-bit integers to N(0, 1) by the inverse error function, one integer each."""
-    return torch.erfinv(((bits >> 8).to(torch.float32) + 0.5) * (2.0**-23) - 1.0) * (2.0**0.5)
+    """32-bit integers to N(0, 1) by the inverse error function, one integer each.
+
+    The top 23 bits: with 24, the half that keeps away from +-1 would round up to it, and one draw in 2^24 be infinite.
+    """
+    return torch.erfinv(((bits >> 9).to(torch.float32) + 0.5) * (2.0**-22) - 1.0) * (2.0**0.5)
 
 
 class NoiseSource(Layer):

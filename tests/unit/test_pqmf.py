@@ -14,7 +14,7 @@ from tests import contract
 
 BANDS = 16
 RATE_HZ = 44100
-# attenuation: taps, worst image and ripple of analysis -> synthesis (measured: -40.5 / -69.5 / -101.7, 0.40 / 0.03 / 0.02)
+# attenuation: taps, worst image and ripple in dB (measured: -40.5, -69.5, -101.7 and 0.40, 0.03, 0.02)
 BANKS = {40: (123, -39.5, 0.45), 70: (249, -68.5, 0.035), 100: (377, -100.0, 0.025)}
 
 
@@ -66,7 +66,7 @@ def test_joining_what_was_split_gives_the_sound_back(attenuation_db: int) -> Non
 
 @pytest.mark.parametrize(("attenuation_db", "error_db"), [(40, -32), (70, -55), (100, -60)])
 def test_error_on_noise(attenuation_db: int, error_db: float) -> None:
-    """White noise, the hardest sound: what is wrong after compensating the delay (measured -32.4, -55.4, -60.9)."""
+    """White noise, delay compensated (measured -32.4, -55.4, -60.9)."""
     net = bank(attenuation_db)
     x = torch.randn(1, 1, 1 << 15, generator=torch.Generator().manual_seed(0))
     error = (net(x)[..., net.delay :] - x[..., : -net.delay])[..., 1024:]
@@ -125,7 +125,7 @@ def streamed_image_db(net: L.Serial) -> float:
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("late", [0, 1, 2, 7])
 def test_a_streamed_sine_has_no_image(name: str, late: int) -> None:
-    """Whatever the delay of the network between the two halves, odd numbers of band frames in a block included."""
+    """Whatever the delay of the network between the halves; odd numbers of band frames in a block."""
     attenuation_db = preset(name).model.attenuation_db
     assert streamed_image_db(bank(attenuation_db, 1, L.Delay(BANDS, late))) < BANKS[attenuation_db][1]
 

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from .files import atomic_write
@@ -90,21 +91,13 @@ def draw(
     with pyplot.rc_context(STYLE):
         figure = pyplot.figure(figsize=(12, 10.2), dpi=120)
         try:
-            grid = figure.add_gridspec(
-                3,
-                2,
-                height_ratios=(1, 1, 0.95),
-                left=0.075,
-                right=0.905,
-                top=0.915,
-                bottom=0.065,
-                hspace=0.36,
-                wspace=0.17,
-            )
+            edges = {"left": 0.075, "right": 0.905}
+            sound = figure.add_gridspec(2, 1, **edges, top=0.905, bottom=0.40, hspace=0.19)
+            learnt = figure.add_gridspec(1, 2, **edges, top=0.31, bottom=0.065, wspace=0.17)
             figure.suptitle(title, x=0.075, y=0.972, ha="left", fontsize=15, fontweight="bold", color=INK)
-            _spectrograms(figure, grid, source, resynthesis, sample_rate_hz)
-            _losses(figure.add_subplot(grid[2, 0]), history)
-            _fidelity(figure.add_subplot(grid[2, 1]), fidelity_curve, latents)
+            _spectrograms(figure, sound, source, resynthesis, sample_rate_hz)
+            _losses(figure.add_subplot(learnt[0]), history)
+            _fidelity(figure.add_subplot(learnt[1]), fidelity_curve, latents)
             with atomic_write(path) as temporary:
                 figure.savefig(temporary, format="png")
         finally:
@@ -120,7 +113,7 @@ def _spectrograms(
     for row, (name, picture, audio) in enumerate(
         zip(("input", "resynthesis"), pictures, (source, resynthesis))
     ):
-        axis = figure.add_subplot(grid[row, :])
+        axis = figure.add_subplot(grid[row])
         image = axis.imshow(
             picture,
             origin="lower",
@@ -140,6 +133,7 @@ def _spectrograms(
         axis.set(title=name, ylabel="Hz")
         axis.grid(visible=False)
         axes.append(axis)
+    axes[0].tick_params(labelbottom=False)
     axes[1].set_xlabel("seconds")
     low, high = axes[1].get_position(), axes[0].get_position()
     bar = figure.colorbar(image, cax=figure.add_axes((0.922, low.y0, 0.012, high.y1 - low.y0)))
@@ -148,29 +142,25 @@ def _spectrograms(
 
 
 def _losses(axis: Axes, history: Iterable[Entry]) -> None:
+    """The terms as they are minimised, and the distance of the held-out recordings."""
     axis.set(title="training", xlabel="step")
-    curves: dict[str, list[tuple[int, float]]] = {}
+    curves: dict[str, list[tuple[int, float]]] = {"held-out distance": []}
     second_phase = None
     for entry in history:
-        for group in ("train", "validation"):
-            for name, value in (entry.get(group) or {}).items():
-                if isinstance(value, (int, float)) and math.isfinite(value) and value > 0:
-                    label = f"held-out {name}" if group == "validation" else name
-                    curves.setdefault(label, []).append((entry["step"], value))
-        if second_phase is None and entry.get("phase") == 2:
+        if second_phase is None and entry["phase"] == 2:
             second_phase = entry["step"]
-    for (label, points), colour in zip(sorted(curves.items(), reverse=True), COLOURS):
-        steps, values = zip(*points)
-        held_out = label.startswith("held-out")
+        values = {"held-out distance": entry["validation"]["distance"], **entry["train"]}
+        for name, value in values.items():
+            if math.isfinite(value) and value > 0:
+                curves.setdefault(name, []).append((entry["step"], value))
+    for (name, points), colour in zip(curves.items(), COLOURS):
+        width = 2.4 if name == "held-out distance" else 1.4
         axis.plot(
-            steps,
-            values,
-            color=colour,
-            label=label,
-            linewidth=2.2 if held_out else 1.3,
-            marker="o" if held_out else "",
-            markersize=4,
+            *zip(*points), color=colour, label=name, linewidth=width, marker="o", markersize=1.6 * width
         )
+    if not curves["held-out distance"]:
+        axis.text(0.5, 0.5, "no history", transform=axis.transAxes, ha="center", color=FAINT)
+        return
     if second_phase is not None:
         axis.axvline(second_phase, color=FAINT, linewidth=1, linestyle="--")
         axis.annotate(
@@ -181,12 +171,11 @@ def _losses(axis: Axes, history: Iterable[Entry]) -> None:
             textcoords="offset points",
             color=FAINT,
         )
-    if curves:
-        axis.set_yscale("log")
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.legend(fontsize=9, ncols=2 if len(curves) > 3 else 1)
-    else:
-        axis.text(0.5, 0.5, "no history", transform=axis.transAxes, ha="center", color=FAINT)
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.legend(fontsize=8.5, ncols=2, frameon=True, facecolor="white", edgecolor="none", framealpha=0.8)
 
 
 def _fidelity(axis: Axes, curve: Sequence[float], latents: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -45,18 +46,15 @@ def test_any_length(frames: int) -> None:
 
 
 def history() -> list[pictures.Entry]:
-    entries: list[pictures.Entry] = [
+    return [
         {
             "step": step,
             "phase": 1 + (step > 50),
-            "seconds": step / 4,
-            "train": {"distance": 5 / step, "kl": 0.0},
+            "train": {"spectral": 5 / step, "latent": 0.0},
+            "validation": {"distance": 6 / step if step < 100 else math.nan},
         }
         for step in range(10, 101, 10)
     ]
-    entries[4]["validation"] = {"distance": 0.2}
-    entries[9]["validation"] = {"distance": float("nan")}
-    return entries
 
 
 @pytest.mark.parametrize(("entries", "curve"), [(history(), [0.5, 0.75, 1.0]), ([], [])])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,12 +148,19 @@ def resample(audio: Audio, from_hz: float, to_hz: float, quality: str = "HQ") ->
 
 
 def write_wav(path: str | os.PathLike[str], audio: Audio, sample_rate_hz: int) -> None:
-    """Write (channels, frames) as 32-bit float WAV, whole or not at all. Raises RavelError.
+    """Write (channels, frames) as `write_wav_blocks` does."""
+    channels, frames = audio.shape
+    write_wav_blocks(path, [audio], channels, frames, sample_rate_hz)
+
+
+def write_wav_blocks(
+    path: str | os.PathLike[str], blocks: Iterable[Audio], channels: int, frames: int, sample_rate_hz: int
+) -> None:
+    """Write blocks (channels, any), `frames` in all, as a 32-bit float WAV, whole or not at all.
 
     Float keeps what exceeds full scale. The header is written here because libsndfile stamps float files
-    with the time of day, and equal sounds should be equal files.
+    with the time of day, and equal sounds should be equal files. Raises RavelError.
     """
-    channels, frames = audio.shape
     size = 4 * channels * frames
     if size > WAV_LIMIT_BYTES:
         raise RavelError(f"could not write {path}: longer than a WAV file can be (4 GiB); split the input")
@@ -166,7 +173,8 @@ def write_wav(path: str | os.PathLike[str], audio: Audio, sample_rate_hz: int) -
     )
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         file.write(header)
-        file.write(np.ascontiguousarray(audio.T, "<f4").data)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block.T, "<f4").data)
 
 
 def _decode(path: Path, info: AudioInfo) -> Iterator[Audio]:

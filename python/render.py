@@ -11,21 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 import torch
 from tqdm import tqdm
 
-from .audio import AUDIO_EXTENSIONS, Audio, AudioInfo, probe, stream_audio
+from .audio import AUDIO_EXTENSIONS, Audio, AudioInfo, probe, stream_audio, write_wav_blocks
 from .card import Card, delay_samples, latents_for_fidelity, read_card
 from .cli import Parser, run_verb
 from .errors import RavelError
-from .files import atomic_write
 
 Blocks = Iterator[Audio]  # each (channels, frames)
 
 BLOCK_SAMPLES = 65536  # of the model: enough for the matrices to be large, 1.4 s of sound in memory
-RIFF_LIMIT_BYTES = 2**32 - 2**16  # a WAV counts its bytes in 32 bits; RF64 is the same with 64
 
 
 @dataclass(frozen=True)
@@ -131,8 +128,8 @@ def render_file(
     blocks = _counted(stream_audio(job.source, model_rate), model_rate, bar)
     blocks = instrument.play(blocks, frames, block_samples)
     blocks = _resampled(blocks, model_rate, info.sample_rate_hz, info.channels)
-    with atomic_write(job.target) as temporary:
-        _write(temporary, exactly(blocks, info.frames), info)
+    blocks = exactly(blocks, info.frames)
+    write_wav_blocks(job.target, blocks, info.channels, info.frames, info.sample_rate_hz)
 
 
 def _counted(blocks: Blocks, sample_rate_hz: int, bar: tqdm | None) -> Blocks:
@@ -140,15 +137,6 @@ def _counted(blocks: Blocks, sample_rate_hz: int, bar: tqdm | None) -> Blocks:
         if bar is not None:
             bar.update(block.shape[1] / sample_rate_hz)
         yield block
-
-
-def _write(path: Path, blocks: Blocks, info: AudioInfo) -> None:
-    large = 4 * info.channels * info.frames > RIFF_LIMIT_BYTES
-    with soundfile.SoundFile(
-        path, "w", info.sample_rate_hz, info.channels, subtype="FLOAT", format="RF64" if large else "WAV"
-    ) as file:
-        for block in blocks:
-            file.write(block.T)
 
 
 def _resampled(blocks: Blocks, from_hz: int, to_hz: int, channels: int) -> Blocks:

@@ -248,7 +248,7 @@ def test_a_full_disk_leaves_no_half_file(
     def no_space(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(render, "_write", no_space)
+    monkeypatch.setattr("python.files.os.fsync", no_space)
     assert run(make_ts(), good, "--out", tmp_path / "out") == 2
     assert "the disk is full" in capfd.readouterr().err
     assert not list((tmp_path / "out").iterdir())
@@ -323,3 +323,9 @@ def test_an_hour_needs_no_more_memory_than_a_minute(make_ts: MakeTs, tmp_path: P
         peaks.append(int(done.stdout.splitlines()[-1]))
     assert soundfile.info(tmp_path / "out" / "60.wav").frames == 60 * 60 * 48000
     assert peaks[1] - peaks[0] < 50_000
+
+
+def test_two_renders_are_the_same_file(make_ts: MakeTs, tmp_path: Path, good: Path) -> None:
+    model = make_ts()
+    assert run(model, good, "--out", tmp_path / "a") == run(model, good, "--out", tmp_path / "b") == 0
+    assert (tmp_path / "a" / "good.wav").read_bytes() == (tmp_path / "b" / "good.wav").read_bytes()

@@ -15,25 +15,33 @@ from .audio import read_audio, write_wav
 from .card import Card
 from .cli import Parser, run_verb
 from .info import latency
+from .model.autoencoder import Autoencoder
+from .model.config import Config
 from .render import Instrument, render
+from .runs import Run
+from .training.corpus import build_corpus
 from .training.strings import phrase, synthesise_corpus
+from .training.validation import Validation
 
 RATE_HZ = 44100
 HELD_OUT_SEED = 1_000_003  # no phrase of the corpus has it
+# Minutes instead of hours: many small steps, and crops that just hold the receptive field (22939 samples).
+QUICK = ["--batch", "2", "--crop-samples", "24576", "--validate-every", "250", "--validation-seconds", "12"]
 SPEED_BLOCK, SPEED_SECONDS = 512, 4.0
 
 
 def demo(out: Path, corpus_seconds: float, budget: str) -> str:
     """Make everything in `out` and return the summary. What an earlier demo left there is made anew."""
-    corpus, run, ts = out / "corpus", out / "run", out / "demo.ts"
+    corpus, run, ts = out / "corpus", Run(out / "run"), out / "demo.ts"
     _say(1, f"synthesising {corpus_seconds:g} s of a bowed and plucked string into {corpus}")
     synthesise_corpus(corpus, corpus_seconds, RATE_HZ)
     source = out / "input.wav"
     write_wav(source, phrase(np.random.default_rng(HELD_OUT_SEED), RATE_HZ)[None].astype(np.float32), RATE_HZ)
-    _say(2, f"training `low` for {budget} into {run}")
-    train.main([str(corpus), "--preset", "low", "--name", str(run), "--budget", budget, "--fresh"])
+    _say(2, f"training `low` for {budget} into {run.folder}")
+    where = ["--runs", str(out), "--name", run.name]
+    train.main([str(corpus), *where, "--preset", "low", "--budget", budget, "--fresh", *QUICK])
     _say(3, f"exporting {ts}")
-    export.main([str(run), "--streaming", "--out", str(ts)])
+    export.main([str(run.folder), "--streaming", "--out", str(ts), "--force"])
     _say(4, "rendering a phrase that is not in the corpus")
     instrument = Instrument(ts)
     (rendered,) = render(instrument, [source], out / "rendered", force=True, quiet=True)
@@ -41,11 +49,32 @@ def demo(out: Path, corpus_seconds: float, budget: str) -> str:
     rendered.parent.rmdir()
     _say(5, "drawing")
     card = instrument.card
-    history = pictures.read_history(run / "history.jsonl")
+    history = [untrained(run, corpus), *run.read_history()]
     title = f"ravel demo: {card['preset']}, {RATE_HZ / 1000:g} kHz, {card['latents']} latents"
-    sounds = [read_audio(path)[0] for path in (source, resynthesis)]
-    pictures.draw(out / "demo.png", *sounds, RATE_HZ, history, card["fidelity_curve"], card["latents"], title)
+    pictures.draw(
+        out / "demo.png",
+        read_audio(source)[0],
+        read_audio(resynthesis)[0],
+        RATE_HZ,
+        history,
+        card["fidelity_curve"],
+        card["latents"],
+        title,
+    )
     return summary(out, card, history, times_real_time(instrument))
+
+
+def untrained(run: Run, recordings: Path) -> pictures.Entry:
+    """The history's row 0: what the network scored on the held-out recordings before its first step."""
+    config = Config.from_dict(run.read_about()["config"])
+    cache, model = run.folder.parent / ".cache", config.model
+    corpus = build_corpus(
+        recordings, cache, model.sample_rate_hz, model.channels, seed=config.training.seed, quiet=True
+    )
+    torch.manual_seed(config.training.seed)
+    net = Autoencoder(model).eval()
+    scores = Validation(corpus, net, config.training, torch.device("cpu")).run(1).scores
+    return {"step": 0, "phase": 1, "seconds": 0.0, "train": {}, "validation": scores}
 
 
 def times_real_time(instrument: Instrument, block_samples: int = SPEED_BLOCK) -> float:
@@ -70,8 +99,7 @@ def times_real_time(instrument: Instrument, block_samples: int = SPEED_BLOCK) ->
 
 def summary(out: Path, card: Card, history: Sequence[pictures.Entry], speed: float) -> str:
     """What was made, in a few lines."""
-    held_out = [entry for entry in history if entry.get("validation")]
-    first, last = held_out[0], held_out[-1]
+    first, last = history[0], history[-1]
     delay, rate, hop = (
         card["methods"]["forward"]["delay_samples"],
         card["sample_rate_hz"],
@@ -82,8 +110,8 @@ def summary(out: Path, card: Card, history: Sequence[pictures.Entry], speed: flo
         "latency": f"{delay} samples, {1000 * delay / rate:.1f} ms; with the wait for a hop of {hop} in a "
         f"host block of 64: {total} samples, {1000 * total / rate:.1f} ms",
         "speed": f"{speed:.1f} x real time on one thread, in blocks of {max(SPEED_BLOCK, hop)}",
-        "held out": f"distance {first['validation']['distance']:.2f} at step {first['step']}, "
-        f"{last['validation']['distance']:.2f} at step {last['step']}, after {last['seconds']:.0f} s",
+        "held out": f"distance {first['validation']['distance']:.2f} before training, "
+        f"{last['validation']['distance']:.2f} after {last['step']} steps in {last['seconds']:.0f} s",
         "model": f"{out / 'demo.ts'}: {card['latents']} latents, for nn~ in Max and Pd",
         "listen": f"{out / 'input.wav'}, {out / 'resynthesis.wav'}",
         "look": f"{out / 'demo.png'}; tensorboard --logdir {out}",

@@ -44,6 +44,10 @@ class SpectralDistance(nn.Module):
             self.register_buffer(f"window_{n}", torch.hann_window(n), persistent=False)
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        if y.shape != x.shape:
+            raise ValueError(
+                f"a distance between tensors of one shape, not of {list(y.shape)} and {list(x.shape)}"
+            )
         frames = y.shape[-1]
         windows = [self.get_buffer(f"window_{n}") for n in self.scales if n <= frames]
         if not windows:

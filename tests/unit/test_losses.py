@@ -148,6 +148,11 @@ def test_distance_refuses_what_no_scale_fits() -> None:
         SpectralDistance()(noise(1, 1, 127), noise(1, 1, 127))
 
 
+def test_distance_refuses_unequal_shapes() -> None:
+    with pytest.raises(ValueError, match=r"\[1, 1, 512\] and \[1, 2, 256\]"):
+        SpectralDistance()(noise(1, 1, 512), noise(1, 2, 256))
+
+
 def features(*tensors: Tensor) -> list[list[Tensor]]:
     return [[t, t.mean(1, keepdim=True)] for t in tensors]
 

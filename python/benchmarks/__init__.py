@@ -1,0 +1,1 @@
+"""What `ravel bench` measures against: the same networks written the plain way."""

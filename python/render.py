@@ -135,7 +135,8 @@ def render_file(
 def _counted(blocks: Blocks, sample_rate_hz: int, bar: tqdm | None) -> Blocks:
     for block in blocks:
         if bar is not None:
-            bar.update(block.shape[1] / sample_rate_hz)
+            # a resampled file may be a sample longer than its share of the total, and tqdm warns of that
+            bar.update(min(block.shape[1] / sample_rate_hz, bar.total - bar.n))
         yield block
 
 

@@ -17,7 +17,9 @@ def parser() -> argparse.ArgumentParser:
     p = Parser(prog="ravel export", description=__doc__)
     p.add_argument("run", nargs="?", help="name or folder of the run (default: the one trained last)")
     p.add_argument("--runs", type=Path, default=runs.RUNS, help="where runs live (default: runs)")
-    p.add_argument("--streaming", action="store_true", help="histories across calls, for playing live; without it the offline form")
+    p.add_argument(
+        "--streaming", action="store_true", help="histories across calls, for playing live; without it the offline form"
+    )
     how_many = p.add_mutually_exclusive_group()
     how_many.add_argument("--fidelity", type=float, help="keep the fewest latents that hold this share of the variance")
     how_many.add_argument("--latents", type=int, help="keep this many latents (default: all)")
@@ -63,14 +65,20 @@ def export(
     findings = deploy.write(shell, path, about, trained)
     held = trained.principal.fidelity_curve[kept - 1]
     size_mb = path.stat().st_size / 1e6
-    lines = [f"{path}: {about['preset']}, {kept} of {about['latent_size']} latents ({held:.1%} of the variance), {size_mb:.1f} MB"]
+    lines = [
+        f"{path}: {about['preset']}, {kept} of {about['latent_size']} latents ({held:.1%} of the variance), {size_mb:.1f} MB"
+    ]
     lines += [f"  verified {line}" for line in findings]
     return lines + (latency_lines(shell.delay, shell.hop_samples, shell.sample_rate_hz) if streaming else [])
 
 
-def latency_lines(delay: int, hop: int, rate: int, blocks: Sequence[int] = (32, 64, 128, 256, 512, 1024, 2048)) -> list[str]:
+def latency_lines(
+    delay: int, hop: int, rate: int, blocks: Sequence[int] = (32, 64, 128, 256, 512, 1024, 2048)
+) -> list[str]:
     """The exact latency: the network's delay plus the wait for a whole hop, hop - gcd(hop, block) in a fixed block."""
-    lines = [f"  network delay {delay} samples ({1000 * delay / rate:.1f} ms); with the wait for a hop of {hop}, in host blocks of"]
+    lines = [
+        f"  network delay {delay} samples ({1000 * delay / rate:.1f} ms); with the wait for a hop of {hop}, in host blocks of"
+    ]
     for block in blocks:
         total = delay + hop - gcd(hop, block)
         lines.append(f"  {block:>6} samples: {total} samples, {1000 * total / rate:.1f} ms")

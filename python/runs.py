@@ -86,7 +86,9 @@ def find(name: str | None, root: Path = RUNS) -> Run:
         there = f"there are {', '.join(p.name for p in runs)}" if runs else f"{root}/ holds none yet"
         raise RavelError(f"no run {name!r}: {there}; `ravel train RECORDINGS --name {Path(name).name}` makes it")
     if not runs:
-        raise RavelError(f"no runs below {root}/: train first (`ravel train RECORDINGS --name NAME`), or give a run's folder")
+        raise RavelError(
+            f"no runs below {root}/: train first (`ravel train RECORDINGS --name NAME`), or give a run's folder"
+        )
     return Run(runs[-1])
 
 
@@ -98,7 +100,9 @@ def load(run: Run, which: str = "best") -> Trained:
     """The deployed generator of a run from its `best` or `last` checkpoint."""
     path = run.best if which == "best" and run.best.exists() else run.last
     if not path.exists():
-        raise RavelError(f"run {run.name} has no checkpoint yet ({path}): train it further with `ravel train --name {run.name}`")
+        raise RavelError(
+            f"run {run.name} has no checkpoint yet ({path}): train it further with `ravel train --name {run.name}`"
+        )
     content = checkpoint.load(path)
     config = Config.from_dict(content["config"])
     net = Autoencoder(config.model)

@@ -23,7 +23,9 @@ FREE_ON_RESUME = {"steps", "budget_s", "phase_1", "validate_every", "precision",
 
 def parser() -> argparse.ArgumentParser:
     p = Parser(prog="ravel train", description=__doc__)
-    p.add_argument("recordings", nargs="?", type=Path, help="folder of recordings; a run that goes on remembers its own")
+    p.add_argument(
+        "recordings", nargs="?", type=Path, help="folder of recordings; a run that goes on remembers its own"
+    )
     p.add_argument("--name", help="the run is kept in RUNS/NAME (default: the folder's name)")
     p.add_argument("--runs", type=Path, default=Path("runs"), help="where runs live (default: runs)")
     p.add_argument("--preset", default=None, help=f"{', '.join(PRESETS)} (default: low)")
@@ -41,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
             if field.name not in taken:
                 flag = "--" + field.name.replace("_", "-")
                 default = getattr(cls, field.name, None)
-                fields.add_argument(flag, dest=field.name, metavar=type(default).__name__.upper(), help=f"default {default}")
+                fields.add_argument(
+                    flag, dest=field.name, metavar=type(default).__name__.upper(), help=f"default {default}"
+                )
     return p
 
 
@@ -85,7 +89,9 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
             try:
                 given[field.name] = parse_field(default, text) if isinstance(text, str) else text
             except ValueError as error:
-                raise RavelError(f"--{field.name.replace('_', '-')} {text}: expected a {type(default).__name__} ({error})") from error
+                raise RavelError(
+                    f"--{field.name.replace('_', '-')} {text}: expected a {type(default).__name__} ({error})"
+                ) from error
     return given
 
 
@@ -122,7 +128,9 @@ def train(
         accelerator="cuda" if on_gpu else "cpu",
         devices=("auto" if on_gpu else 1) if devices == "auto" else int(devices),
         num_nodes=nodes,
-        strategy="ddp" if (devices not in ("auto", "1") or nodes > 1 or (on_gpu and torch.cuda.device_count() > 1)) else "auto",
+        strategy="ddp"
+        if (devices not in ("auto", "1") or nodes > 1 or (on_gpu and torch.cuda.device_count() > 1))
+        else "auto",
     )
     fabric.launch()
     if fresh and fabric.is_global_zero and folder.exists():
@@ -188,7 +196,9 @@ def _check_training(config: Config) -> None:
         raise RavelError(f"crop_samples {crop} is no multiple of the hop of {hop}: use {-(-crop // hop) * hop}")
     shortest = net.delay + 2048
     if crop < shortest:
-        raise RavelError(f"crop_samples {crop} leaves nothing to compare after {net.delay} samples of delay: use {shortest} or more")
+        raise RavelError(
+            f"crop_samples {crop} leaves nothing to compare after {net.delay} samples of delay: use {shortest} or more"
+        )
     if crop < net.receptive_field_samples:
         print(
             f"warning: crops of {crop} samples are shorter than the receptive field of {net.receptive_field_samples}: "

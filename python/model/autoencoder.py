@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import cast
 
-
 from torch import Tensor, nn
 
 from .config import ModelConfig
@@ -181,6 +180,3 @@ def _noise_head(build: _Build, width: int) -> Layer:
         ratio *= stride
     # the offset starts the noise near -60 dB, below the waveform
     return Serial(*layers, Amplitude(bands * config.noise_bands, -5.0), FilteredNoise(bands, config.noise_bands, ratio))
-
-
-

@@ -53,7 +53,9 @@ class ModelConfig:
         _require(self.sample_rate_hz > 0, f"sample_rate_hz: must be positive, got {self.sample_rate_hz}")
         _require(self.attenuation_db in (40, 70, 100), f"attenuation_db: 40, 70 or 100, got {self.attenuation_db}")
         _require(self.latent >= 1 and self.capacity >= 1, "latent and capacity must be at least 1")
-        _require(sorted(self.strides) == sorted(self.decoder_strides), "decoder_strides must be a reordering of strides")
+        _require(
+            sorted(self.strides) == sorted(self.decoder_strides), "decoder_strides must be a reordering of strides"
+        )
         _require(len(self.dilations) == len(self.strides), "dilations: one tuple for each stride")
         choices = {
             "encoder": ("residual", "plain"),

@@ -1,7 +1,6 @@
 """The latent between encoder and decoder: what training samples and pays for, and what a performer plays."""
 
 import math
-from typing import List, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +22,7 @@ class Latent(NoiseSource):
     heads: int
     size: int
 
-    def draw(self, h: Tensor, eps: Tensor) -> Tuple[Tensor, Tensor]:
+    def draw(self, h: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
     def centre(self, h: Tensor) -> Tensor:
@@ -37,7 +36,7 @@ class Variational(Latent):
     """
 
     rotation: Tensor
-    state_shapes: List[List[int]]
+    state_shapes: list[list[int]]
 
     def __init__(self, size: int, temperature: float = 0.0) -> None:
         super().__init__(2 * size, size)
@@ -53,13 +52,13 @@ class Variational(Latent):
         return h[:, : self.size].float()
 
     @torch.jit.unused
-    def draw(self, h: Tensor, eps: Tensor) -> Tuple[Tensor, Tensor]:
+    def draw(self, h: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         mean, scale = self.centre(h), self.spread(h)
         z = mean + scale * eps
         divergence = 0.5 * (mean.square() + scale.square() - 2 * scale.log() - 1)
         return z, divergence.mean((0, 2))
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         z = x[:, : self.kept].float()
         if self.temperature != 0.0:
             eps = gaussian(hashed(state[0], self.node, x.size(0), self.size, 0, x.size(2)))
@@ -93,7 +92,7 @@ class Fill(NoiseSource):
         super().__init__(kept, size)
         self.kept, self.size, self.fill = kept, size, fill
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         new = self.advanced(state[0], x.size(2))
         if self.kept < self.size:
             missing = self.size - self.kept

@@ -12,14 +12,14 @@ and in which 2-D convolutions in bf16 train 3 to 5 times faster on a CPU.
 """
 
 from math import gcd
-from typing import List, Optional, Tuple, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-State = List[Tensor]
+State = list[Tensor]
 
 
 def silence(x: Tensor, channels: int, frames: int) -> Tensor:
@@ -35,7 +35,7 @@ def join(past: Tensor, x: Tensor) -> Tensor:
 
 
 def convolve(
-    rows: Tensor, weight: Tensor, bias: Optional[Tensor], stride: int, dilation: int, groups: int, few_frames: int = 256
+    rows: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int, groups: int, few_frames: int = 256
 ) -> Tensor:
     """Valid convolution of rows (B, T, in) with a weight (out, kernel, in / groups), the order in which a window of rows lies.
 
@@ -79,7 +79,7 @@ class Layer(nn.Module):
     down: int
     up: int
     delay: int
-    state_shapes: List[List[int]]
+    state_shapes: list[list[int]]
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Layer(nn.Module):
         self.delay = delay
         return delay
 
-    def inputs_of(self, first: int, last: int) -> Tuple[int, int]:
+    def inputs_of(self, first: int, last: int) -> tuple[int, int]:
         """The first and last input frame that output frames first..last can see (after `align`)."""
         return first, last
 
@@ -102,7 +102,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.step(x, self.initial_state(x))[0]
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return x, state
 
 
@@ -121,10 +121,10 @@ class Delay(Layer):
         self.delay = delay + self.frames
         return self.delay
 
-    def inputs_of(self, first: int, last: int) -> Tuple[int, int]:
+    def inputs_of(self, first: int, last: int) -> tuple[int, int]:
         return first - self.frames, last - self.frames
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         if self.frames == 0:
             return x, state
         rows = join(state[0], x)
@@ -139,8 +139,8 @@ class Conv1d(Layer):
     hold back are seen instead: the delay stays the same.
     """
 
-    bias: Optional[Tensor]
-    state_shapes: List[List[int]]  # again: TorchScript reads the annotations of the last class only
+    bias: Tensor | None
+    state_shapes: list[list[int]]  # again: TorchScript reads the annotations of the last class only
 
     def __init__(
         self,
@@ -178,10 +178,10 @@ class Conv1d(Layer):
         self.state_shapes = [[self.in_channels, self.history]] if self.history else []
         return self.delay
 
-    def inputs_of(self, first: int, last: int) -> Tuple[int, int]:
+    def inputs_of(self, first: int, last: int) -> tuple[int, int]:
         return first * self.stride - self.history, last * self.stride + self.stride - 1 - self.hold
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         if self.history > 0:
             rows = join(state[0], x)
             state = [rows[:, rows.size(1) - self.history :]]
@@ -199,8 +199,8 @@ class Upsample(Layer):
     `lookahead` output frames are cropped from the front in the aligned signal (ratio // 2 for a centred network).
     """
 
-    bias: Optional[Tensor]
-    state_shapes: List[List[int]]  # again: TorchScript reads the annotations of the last class only
+    bias: Tensor | None
+    state_shapes: list[list[int]]  # again: TorchScript reads the annotations of the last class only
 
     def __init__(
         self, in_channels: int, out_channels: int, ratio: int, taps: int = 2, lookahead: int = 0, bias: bool = False
@@ -216,10 +216,10 @@ class Upsample(Layer):
         self.delay = delay * self.ratio + self.lookahead
         return self.delay
 
-    def inputs_of(self, first: int, last: int) -> Tuple[int, int]:
+    def inputs_of(self, first: int, last: int) -> tuple[int, int]:
         return first // self.ratio - self.history, last // self.ratio
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         if self.history > 0:
             rows = join(state[0], x)
             state = [rows[:, rows.size(1) - self.history :]]
@@ -235,7 +235,7 @@ class LeakyReLU(Layer):
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return F.leaky_relu(x, 0.2), state
 
 
@@ -246,7 +246,7 @@ class Snake(Layer):
         super().__init__(channels, channels)
         self.alpha = nn.Parameter(torch.ones(channels))
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         alpha = self.alpha.unsqueeze(1)
         return x + torch.sin(alpha * x).square() / (alpha + 1e-9), state
 
@@ -257,7 +257,7 @@ class Tanh(Layer):
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return torch.tanh(x), state
 
 
@@ -268,7 +268,7 @@ class Amplitude(Layer):
         super().__init__(channels, channels)
         self.offset = offset
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return 2.0 * torch.sigmoid(x + self.offset) ** 2.3 + 1e-7, state
 
 
@@ -278,7 +278,7 @@ class GatedHalf(Layer):
     def __init__(self, out_channels: int) -> None:
         super().__init__(2 * out_channels, out_channels)
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return F.glu(x, 1), state
 
 
@@ -289,7 +289,7 @@ class Repeat(Layer):
         super().__init__(channels, channels * times)
         self.times = times
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return x.repeat_interleave(self.times, 1), state
 
 
@@ -300,7 +300,7 @@ class BatchNorm(Layer):
         super().__init__(channels, channels)
         self.norm = nn.BatchNorm1d(channels)
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return self.norm(x), state
 
 
@@ -327,22 +327,22 @@ class Serial(Layer):
         return delay
 
     @torch.jit.unused
-    def children_in_order(self) -> List[Layer]:
+    def children_in_order(self) -> list[Layer]:
         return [cast(Layer, layer) for layer in self.layers]
 
-    def inputs_of(self, first: int, last: int) -> Tuple[int, int]:
+    def inputs_of(self, first: int, last: int) -> tuple[int, int]:
         for layer in reversed(self.children_in_order()):
             first, last = layer.inputs_of(first, last)
         return first, last
 
     def initial_state(self, x: Tensor) -> State:
-        state: List[Tensor] = []
+        state: list[Tensor] = []
         for layer in self.layers:
             state += layer.initial_state(x)
         return state
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
-        new: List[Tensor] = []
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        new: list[Tensor] = []
         at = 0
         for layer in self.layers:
             end = at + len(layer.state_shapes)
@@ -373,7 +373,7 @@ class Sum(Layer):
         self.align(0)
 
     @torch.jit.unused
-    def pairs(self) -> List[Tuple[Layer, Delay]]:
+    def pairs(self) -> list[tuple[Layer, Delay]]:
         return [(cast(Layer, b), cast(Delay, w)) for b, w in zip(self.branches, self.waits, strict=True)]
 
     def align(self, delay: int) -> int:
@@ -385,25 +385,25 @@ class Sum(Layer):
             self.state_shapes = self.state_shapes + branch.state_shapes + wait.state_shapes
         return self.delay
 
-    def inputs_of(self, first: int, last: int) -> Tuple[int, int]:
+    def inputs_of(self, first: int, last: int) -> tuple[int, int]:
         seen = [branch.inputs_of(*wait.inputs_of(first, last)) for branch, wait in self.pairs()]
         return min(s[0] for s in seen), max(s[1] for s in seen)
 
     def initial_state(self, x: Tensor) -> State:
-        state: List[Tensor] = []
-        for branch, wait in zip(self.branches, self.waits):  # noqa: B905 (TorchScript's zip has no strict)
+        state: list[Tensor] = []
+        for branch, wait in zip(self.branches, self.waits):
             state += branch.initial_state(x) + wait.initial_state(x)
         return state
 
     def combine(self, a: Tensor, b: Tensor) -> Tensor:
         return a + b
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
-        new: List[Tensor] = []
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        new: list[Tensor] = []
         at = 0
         total = x
         first = True
-        for branch, wait in zip(self.branches, self.waits):  # noqa: B905
+        for branch, wait in zip(self.branches, self.waits):
             end = at + len(branch.state_shapes)
             y, part = branch.step(x, state[at:end])
             new += part
@@ -427,7 +427,7 @@ def Residual(*layers: Layer) -> Sum:
     return Sum(Delay(layers[0].in_channels), Serial(*layers))
 
 
-def _reduced(layers: Tuple[Layer, ...]) -> Tuple[int, int]:
+def _reduced(layers: tuple[Layer, ...]) -> tuple[int, int]:
     """up and down of a chain: the smallest whole block that every layer in it accepts, and what it gives."""
     down, up = 1, 1
     for layer in layers:
@@ -457,8 +457,8 @@ def fold(net: nn.Module) -> None:
             module.layers = nn.ModuleList(_without_batch_norm(module.children_in_order()))
 
 
-def _without_batch_norm(layers: List[Layer]) -> List[Layer]:
-    kept: List[Layer] = []
+def _without_batch_norm(layers: list[Layer]) -> list[Layer]:
+    kept: list[Layer] = []
     for layer in layers:
         before = kept[-1] if kept else None
         if not isinstance(layer, BatchNorm):

@@ -4,14 +4,11 @@ Randomness is never drawn: sample = hash(seed, node, stream, channel, frame). An
 same noise; Python and the engine agree on the integers. A noise layer's state is one int64 tensor [seed, frame, enabled].
 """
 
-from typing import List, Tuple
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from .layers import Layer, State
-
 
 
 def mix(x: Tensor) -> Tensor:
@@ -58,7 +55,7 @@ class NoiseSource(Layer):
     def initial_state(self, x: Tensor) -> State:
         return [torch.tensor([0, 0, 1], dtype=torch.int64, device=x.device)]
 
-    def advanced(self, state: Tensor, frames: int) -> List[Tensor]:
+    def advanced(self, state: Tensor, frames: int) -> list[Tensor]:
         step = torch.zeros_like(state)
         step[1] = frames
         return [state + step]
@@ -72,7 +69,7 @@ class FilteredNoise(NoiseSource):
     """
 
     response: Tensor
-    state_shapes: List[List[int]]
+    state_shapes: list[list[int]]
 
     def __init__(self, bands: int, noise_bands: int, ratio: int) -> None:
         super().__init__(bands * noise_bands, bands)
@@ -84,10 +81,10 @@ class FilteredNoise(NoiseSource):
         self.delay = delay * self.ratio
         return self.delay
 
-    def inputs_of(self, first: int, last: int) -> Tuple[int, int]:
+    def inputs_of(self, first: int, last: int) -> tuple[int, int]:
         return first // self.ratio, last // self.ratio
 
-    def step(self, x: Tensor, state: State) -> Tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         streams, frames = x.size(0), x.size(2)
         new = self.advanced(state[0], frames * self.ratio)
         magnitudes = x.float().reshape(streams, self.bands, self.noise_bands, frames).transpose(2, 3)

@@ -60,7 +60,11 @@ def deploy(trained: Trained, kept: int, streaming: bool) -> Shell:
 def card(shell: Shell, trained: Trained, name: str) -> dict[str, Any]:
     """The model card stored in the file: what a host or a person may ask."""
     hop = shell.hop_samples
-    late = {"forward": shell.delay, "encode": shell.latent_delay * hop, "decode": shell.delay - shell.latent_delay * hop}
+    late = {
+        "forward": shell.delay,
+        "encode": shell.latent_delay * hop,
+        "decode": shell.delay - shell.latent_delay * hop,
+    }
     methods = {}
     for method in shell.get_methods():
         values = [int(v) for v in getattr(shell, f"{method}_params")]
@@ -119,9 +123,7 @@ def _settled(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     methods = scripted._c._method_names()
     described = [name for name, _ in scripted.named_buffers(recurse=False)]
     described += [f"{method}_{side}_labels" for method in scripted.get_methods() for side in ("input", "output")]
-    frozen = torch._C._freeze_module(
-        scripted._c, methods + described, freezeInterfaces=True, preserveParameters=True
-    )
+    frozen = torch._C._freeze_module(scripted._c, methods + described, freezeInterfaces=True, preserveParameters=True)
     return torch.jit._recursive.wrap_cpp_module(frozen)
 
 
@@ -136,7 +138,9 @@ def verify(loaded: nn.Module, shell: Shell, trained: Trained) -> list[str]:
 
     def check(what: str, error: float, peak: float) -> None:
         if not error <= TOLERANCE * peak:
-            raise RavelError(f"export: {what} differs by {error:.3g} at a peak of {peak:.3g}; nothing was written, please report it")
+            raise RavelError(
+                f"export: {what} differs by {error:.3g} at a peak of {peak:.3g}; nothing was written, please report it"
+            )
         findings.append(f"{what}: {error / peak:.1e} of peak")
 
     if shell.streaming:
@@ -153,7 +157,9 @@ def verify(loaded: nn.Module, shell: Shell, trained: Trained) -> list[str]:
     want = reference(trained, shell.latents, x)
     if not shell.streaming:
         late = -(-shell.delay // hop) * hop
-        want = reference(trained, shell.latents, nn.functional.pad(x, (0, late)))[..., shell.delay : shell.delay + x.shape[2]]
+        want = reference(trained, shell.latents, nn.functional.pad(x, (0, late)))[
+            ..., shell.delay : shell.delay + x.shape[2]
+        ]
     check("forward against the trained network", *_difference(got, want))
     return findings
 
@@ -194,5 +200,3 @@ def _random_blocks(frames: int, multiple: int, seed: int = 0) -> list[int]:
 def _difference(a: Tensor, b: Tensor) -> tuple[float, float]:
     worst = float((a - b).abs().max())
     return (worst if math.isfinite(worst) else math.inf), float(b.abs().max()) + 1e-9
-
-

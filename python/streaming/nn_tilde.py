@@ -4,8 +4,6 @@ Protocol (DESIGN of the nn~ externals for Max and Pd): methods map one float ten
 buffer METHOD_params holds [in_channels, in_ratio, out_channels, out_ratio]; attributes have get_X, set_X and X_params.
 """
 
-from typing import List, Tuple
-
 import torch
 from torch import Tensor, nn
 
@@ -35,10 +33,10 @@ class Shell(nn.Module):
     silence, and the output is aligned with the input.
     """
 
-    encode_state: List[Tensor]
-    decode_state: List[Tensor]
-    forward_encode_state: List[Tensor]
-    forward_decode_state: List[Tensor]
+    encode_state: list[Tensor]
+    decode_state: list[Tensor]
+    forward_encode_state: list[Tensor]
+    forward_decode_state: list[Tensor]
 
     def __init__(self, net: Autoencoder, completion: Fill, streaming: bool) -> None:
         super().__init__()
@@ -54,8 +52,8 @@ class Shell(nn.Module):
         self.encode_state, self.decode_state = [], []
         self.forward_encode_state, self.forward_decode_state = [], []
         self.noise, self.seed, self.shaped = True, 0, False
-        self.last_scale: Tuple[int, float] = (0, 1.0)
-        self.last_bias: Tuple[int, float] = (0, 0.0)
+        self.last_scale: tuple[int, float] = (0, 1.0)
+        self.last_bias: tuple[int, float] = (0, 0.0)
         self.register_buffer("latent_scale", torch.ones(self.latents, 1))
         self.register_buffer("latent_bias", torch.zeros(self.latents, 1))
         self._describe("forward", [self.channels, 1, self.channels, 1], "audio in", "audio out")
@@ -65,10 +63,10 @@ class Shell(nn.Module):
             self.register_buffer(f"{name}_params", torch.tensor(codes, dtype=torch.int64))
 
     @torch.jit.unused
-    def _describe(self, method: str, params: List[int], source: str, result: str) -> None:
+    def _describe(self, method: str, params: list[int], source: str, result: str) -> None:
         self.register_buffer(f"{method}_params", torch.tensor(params, dtype=torch.int64))
 
-        def labels(word: str, count: int) -> List[str]:
+        def labels(word: str, count: int) -> list[str]:
             return [f"(signal) {word} {i}" if count > 1 else f"(signal) {word}" for i in range(count)]
 
         setattr(self, f"{method}_input_labels", labels(source, params[0]))
@@ -80,7 +78,7 @@ class Shell(nn.Module):
                 f"{method}: expects float (batch, {channels}, frames) with frames a multiple of {ratio}, got {x.size()}"
             )
 
-    def started(self, state: List[Tensor], x: Tensor, decoding: bool) -> List[Tensor]:
+    def started(self, state: list[Tensor], x: Tensor, decoding: bool) -> list[Tensor]:
         """The histories for a stream like x: those given, or silence when it is the first call or another batch or device.
 
         state[0] is always a history, so its batch and device are those of the stream.
@@ -91,21 +89,21 @@ class Shell(nn.Module):
             return self.seeded(self.back.initial_state(x) + self.completion.initial_state(x))
         return self.seeded(self.front.initial_state(x) + self.latent.initial_state(x))
 
-    def seeded(self, state: List[Tensor]) -> List[Tensor]:
+    def seeded(self, state: list[Tensor]) -> list[Tensor]:
         """The same histories with this object's seed and noise switch in their noise triples."""
-        out: List[Tensor] = []
+        out: list[Tensor] = []
         for s in state:
             if s.dtype == torch.int64:
                 s = torch.stack([torch.full_like(s[0], self.seed), s[1], torch.full_like(s[2], int(self.noise))])
             out.append(s)
         return out
 
-    def analyse(self, x: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+    def analyse(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         h, past = self.front.step(x, state[:-1])
         z, noise = self.latent.step(h, state[-1:])
         return z, past + noise
 
-    def synthesise(self, z: Tensor, state: List[Tensor]) -> Tuple[Tensor, List[Tensor]]:
+    def synthesise(self, z: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         if self.shaped:
             z = z * self.latent_scale + self.latent_bias
         full, noise = self.completion.step(z, state[-1:])
@@ -146,16 +144,16 @@ class Shell(nn.Module):
         return torch.nn.functional.pad(x, [0, -(-frames // multiple) * multiple])
 
     @torch.jit.export
-    def get_methods(self) -> List[str]:
+    def get_methods(self) -> list[str]:
         return ["forward", "encode", "decode"]
 
     @torch.jit.export
-    def get_attributes(self) -> List[str]:
+    def get_attributes(self) -> list[str]:
         return ["temperature", "fill", "noise", "seed", "scale", "bias", "reset"]
 
     @torch.jit.export
-    def get_buffer_attributes(self) -> List[str]:
-        empty: List[str] = []
+    def get_buffer_attributes(self) -> list[str]:
+        empty: list[str] = []
         return empty
 
     @torch.jit.export
@@ -184,11 +182,11 @@ class Shell(nn.Module):
         return self.seed
 
     @torch.jit.export
-    def get_scale(self) -> Tuple[int, float]:
+    def get_scale(self) -> tuple[int, float]:
         return self.last_scale
 
     @torch.jit.export
-    def get_bias(self) -> Tuple[int, float]:
+    def get_bias(self) -> tuple[int, float]:
         return self.last_bias
 
     @torch.jit.export
@@ -199,7 +197,9 @@ class Shell(nn.Module):
     def set_scale(self, latent: int, value: float) -> int:
         if latent < 0 or latent >= self.latents:
             return -1
-        self.latent_scale = self.latent_scale.index_fill(0, torch.tensor([latent], device=self.latent_scale.device), value)
+        self.latent_scale = self.latent_scale.index_fill(
+            0, torch.tensor([latent], device=self.latent_scale.device), value
+        )
         self.last_scale = (latent, value)
         self.shaped = True
         return 0

@@ -28,7 +28,9 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise RavelError(f"{path}: not a readable checkpoint ({type(error).__name__}); restore it or train with --fresh") from error
+        raise RavelError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}); restore it or train with --fresh"
+        ) from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
         raise RavelError(f"{path}: checkpoint format {found}, this Ravel reads {FORMAT}; use the Ravel that wrote it")

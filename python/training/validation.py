@@ -35,9 +35,7 @@ class Validation:
     def __init__(self, corpus: Corpus, net: Autoencoder, config: TrainingConfig, device: torch.device) -> None:
         self.net, self.device = net, device
         hop = net.hop_samples
-        self.chunk = max(
-            hop * round(CHUNK_SECONDS * corpus.sample_rate_hz / hop), -(-(net.delay + 4096) // hop) * hop
-        )
+        self.chunk = max(hop * round(CHUNK_SECONDS * corpus.sample_rate_hz / hop), -(-(net.delay + 4096) // hop) * hop)
         budget = int(config.validation_seconds * corpus.sample_rate_hz)
         each = max(self.chunk // 4, budget // len(corpus.validation))
         sound = [torch.from_numpy(r.read(0, min(each, r.frames))) for r in corpus.validation]

@@ -195,7 +195,7 @@ class Shell(nn.Module):
 
     @torch.jit.export
     def set_scale(self, latent: int, value: float) -> int:
-        if latent < 0 or latent >= self.latents:
+        if latent < 0 or latent >= self.latents or not math.isfinite(value):
             return -1
         self.latent_scale = self.latent_scale.index_fill(
             0, torch.tensor([latent], device=self.latent_scale.device), value
@@ -206,7 +206,7 @@ class Shell(nn.Module):
 
     @torch.jit.export
     def set_bias(self, latent: int, value: float) -> int:
-        if latent < 0 or latent >= self.latents:
+        if latent < 0 or latent >= self.latents or not math.isfinite(value):
             return -1
         self.latent_bias = self.latent_bias.index_fill(0, torch.tensor([latent], device=self.latent_bias.device), value)
         self.last_bias = (latent, value)

@@ -61,7 +61,7 @@ def test_playing_gives_the_mean_unless_the_temperature_says_otherwise() -> None:
     assert torch.equal(latent(h), latent(h))  # hashed, not drawn
 
 
-# -- principal components -------------------------------------------------------------------------------------
+# -- principal components --------------------------------------------------
 
 
 def chain() -> tuple[L.Conv1d, Variational, L.Conv1d]:
@@ -80,7 +80,7 @@ MEAN = torch.linspace(-1, 2, SIZE)
 
 
 def unfolded(kept: int, x: Tensor, eps: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """(latents, decoded) by definition: z = P (mean - mu) + P (scale * eps), then back; the past was at the mean."""
+    """(latents, decoded) by definition: z = P (mean - mu) + P (scale * eps), back, the past at the mean."""
     into, latent, out_of = chain()
     rotation = components()
     h = into(x)

@@ -4,6 +4,8 @@ Protocol (DESIGN of the nn~ externals for Max and Pd): methods map one float ten
 buffer METHOD_params holds [in_channels, in_ratio, out_channels, out_ratio]; attributes have get_X, set_X and X_params.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 

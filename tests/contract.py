@@ -75,9 +75,7 @@ def assert_close(a: Tensor, b: Tensor, law: str, tolerance: float = TOLERANCE) -
 @torch.no_grad()
 def assert_blocks_equal_one_call(layer: L.Layer, x: Tensor, tries: int = 2) -> None:
     whole = layer(x)
-    assert whole.shape == (x.shape[0], layer.out_channels, x.shape[2] // layer.down * layer.up), (
-        "law 1: shape"
-    )
+    assert whole.shape == (x.shape[0], layer.out_channels, x.shape[2] // layer.down * layer.up), "law 1: shape"
     hops = x.shape[2] // layer.down
     for parts in ([1, hops - 1], *(splits(hops, seed) for seed in range(tries))):
         assert_close(in_blocks(layer, x, parts), whole, f"law 1, blocks of {parts[:8]}... hops")
@@ -288,9 +286,7 @@ def _(layer: Variational, x: Tensor, delay: int) -> tuple[Tensor, int]:
     mean, raw = x[:, : layer.size], x[:, layer.size :]
     if layer.temperature == 0:
         return mean[:, : layer.kept], delay
-    bits = reference_hash(
-        0, layer.node, np.arange(x.shape[0]), np.arange(layer.size), np.arange(x.shape[2]) + delay
-    )
+    bits = reference_hash(0, layer.node, np.arange(x.shape[0]), np.arange(layer.size), np.arange(x.shape[2]) + delay)
     spread = (torch.log1p(torch.exp(raw)) + 1e-4) * reference_gaussian(bits)
     rotated = torch.einsum("kc,bct->bkt", layer.rotation[: layer.kept], spread)
     return mean[:, : layer.kept] + layer.temperature * rotated, delay
@@ -299,9 +295,7 @@ def _(layer: Variational, x: Tensor, delay: int) -> tuple[Tensor, int]:
 @dense.register
 def _(layer: Fill, x: Tensor, delay: int) -> tuple[Tensor, int]:
     missing = layer.size - layer.kept
-    bits = reference_hash(
-        0, layer.node, np.arange(x.shape[0]), np.arange(missing), np.arange(x.shape[2]) + delay
-    )
+    bits = reference_hash(0, layer.node, np.arange(x.shape[0]), np.arange(missing), np.arange(x.shape[2]) + delay)
     return torch.cat([x, layer.fill * reference_gaussian(bits)], 1), delay
 
 
@@ -311,9 +305,7 @@ def reference_gaussian(bits: np.ndarray) -> Tensor:
     return torch.distributions.Normal(0.0, 1.0).icdf((cell + 0.5) / 2.0**23).float()
 
 
-def reference_hash(
-    seed: int, node: int, streams: np.ndarray, channels: np.ndarray, frames: np.ndarray
-) -> np.ndarray:
+def reference_hash(seed: int, node: int, streams: np.ndarray, channels: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """The hash in 32-bit unsigned arithmetic, as the C++ engine computes it: (streams, channels, frames)."""
 
     def u32(value) -> np.ndarray:

@@ -24,9 +24,7 @@ def lively(net: torch.nn.Module) -> None:
     for module in net.modules():
         fixed = isinstance(module, (Analysis, Synthesis))
         if isinstance(module, (L.Conv1d, L.Upsample)) and not fixed:
-            module.weight = (
-                module.weight * 1.4 if hasattr(module, "parametrizations") else _grown(module.weight)
-            )
+            module.weight = module.weight * 1.4 if hasattr(module, "parametrizations") else _grown(module.weight)
         elif isinstance(module, L.BatchNorm):
             for value in (
                 module.norm.running_mean,
@@ -50,9 +48,7 @@ def built(name: str, **overrides: Any) -> Autoencoder:
     return Autoencoder(preset(name, **overrides).model).eval()
 
 
-@pytest.mark.parametrize(
-    ("name", "centred", "channels"), list(itertools.product(PRESETS, (False, True), (1, 2)))
-)
+@pytest.mark.parametrize(("name", "centred", "channels"), list(itertools.product(PRESETS, (False, True), (1, 2))))
 def test_shrunk_preset_keeps_the_law(name: str, centred: bool, channels: int) -> None:
     net = built(name, centred=centred, channels=channels, temperature=0.5, **SMALL)
     lively(net)
@@ -60,9 +56,7 @@ def test_shrunk_preset_keeps_the_law(name: str, centred: bool, channels: int) ->
         contract.check(whole(net), hops=4)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"activation": "snake"}, {"free_lookahead": False}, {"attenuation_db": 70}]
-)
+@pytest.mark.parametrize("changes", [{"activation": "snake"}, {"free_lookahead": False}, {"attenuation_db": 70}])
 def test_other_fields_keep_the_law(changes: dict[str, Any]) -> None:
     net = built("low", **SMALL, **changes)
     with torch.jit.optimized_execution(False):
@@ -177,9 +171,7 @@ def test_noise_sources_have_nodes_of_their_own() -> None:
 
 def test_snake_replaces_every_activation() -> None:
     plain, snake = (built("v2", activation=kind, **SMALL) for kind in ("leaky_relu", "snake"))
-    kinds = [
-        sum(isinstance(m, k) for m in net.modules()) for net in (plain, snake) for k in (L.LeakyReLU, L.Snake)
-    ]
+    kinds = [sum(isinstance(m, k) for m in net.modules()) for net in (plain, snake) for k in (L.LeakyReLU, L.Snake)]
     assert kinds[0] == kinds[3] > 50
     assert kinds[1] == kinds[2] == 0
 

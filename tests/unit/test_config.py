@@ -99,9 +99,7 @@ def test_texts_become_values_of_the_defaults_type(default: Any, text: str, value
     assert type(parsed) is type(value)
 
 
-@pytest.mark.parametrize(
-    ("default", "text"), [(1, "x"), (1, "1.5"), (0.1, ""), (True, "maybe"), ((1,), "1,b")]
-)
+@pytest.mark.parametrize(("default", "text"), [(1, "x"), (1, "1.5"), (0.1, ""), (True, "maybe"), ((1,), "1,b")])
 def test_texts_that_are_no_values_are_refused(default: Any, text: str) -> None:
     with pytest.raises(ValueError):
         parse_field(default, text)

@@ -107,22 +107,15 @@ NETS = {
     "down and up": lambda: L.Serial(conv(2, 3, 4, stride=2, lookahead=1), L.Upsample(3, 2, 2, lookahead=1)),
     "up and down": lambda: L.Serial(L.Upsample(2, 3, 6, lookahead=3), conv(3, 2, 5, stride=4, lookahead=2)),
     "delay inside": lambda: L.Serial(L.Delay(2, 3), conv(2, 2, 4, stride=2), L.Delay(2, 2)),
-    "residual": lambda: L.Residual(
-        L.LeakyReLU(3), conv(3, 3, 3, lookahead=1), L.Snake(3), conv(3, 3, 5, lookahead=1)
-    ),
+    "residual": lambda: L.Residual(L.LeakyReLU(3), conv(3, 3, 3, lookahead=1), L.Snake(3), conv(3, 3, 5, lookahead=1)),
     "residual stack": lambda: L.Serial(
-        *(
-            L.Residual(L.LeakyReLU(2), conv(2, 2, 3, dilation=d, lookahead=d), conv(2, 2, 1))
-            for d in (1, 3, 9)
-        )
+        *(L.Residual(L.LeakyReLU(2), conv(2, 2, 3, dilation=d, lookahead=d), conv(2, 2, 1)) for d in (1, 3, 9))
     ),
     "residual around a hop": lambda: L.Residual(
         conv(2, 3, 4, stride=2, lookahead=2), L.LeakyReLU(3), L.Upsample(3, 2, 2, lookahead=1)
     ),
     "sum of three": lambda: L.Sum(conv(2, 3, 1), conv(2, 3, 3, lookahead=1), conv(2, 3, 7, lookahead=5)),
-    "product": lambda: L.Product(
-        L.Serial(conv(2, 4, 7, lookahead=3), L.Tanh(4)), L.Serial(conv(2, 1), L.Repeat(1, 4))
-    ),
+    "product": lambda: L.Product(L.Serial(conv(2, 4, 7, lookahead=3), L.Tanh(4)), L.Serial(conv(2, 1), L.Repeat(1, 4))),
     "three in a product": lambda: L.Product(conv(2, 2), conv(2, 2, 5, lookahead=2), L.Tanh(2)),
     "noise beside a waveform": lambda: L.Sum(
         conv(3, 2, 7, lookahead=3),
@@ -136,9 +129,7 @@ NETS = {
     "rates 3, 4 and 6": lambda: L.Serial(
         conv(1, 2, 7, stride=3), L.Upsample(2, 1, 4), conv(1, 2, 5, stride=6, dilation=2)
     ),
-    "weight norm": lambda: L.Serial(
-        L.weight_norm(conv(2, 3)), L.weight_norm(L.Upsample(3, 2, 2, lookahead=1))
-    ),
+    "weight norm": lambda: L.Serial(L.weight_norm(conv(2, 3)), L.weight_norm(L.Upsample(3, 2, 2, lookahead=1))),
     "batch norm": lambda: L.Serial(
         conv(2, 3), trained_norm(3), L.LeakyReLU(3), L.Conv1d(3, 2, 3, bias=True), trained_norm(2)
     ),
@@ -185,9 +176,7 @@ def test_a_batch_norm_without_a_convolution_before_it_cannot_fold() -> None:
 
 
 def test_folding_leaves_plain_weights() -> None:
-    net = L.Serial(
-        L.weight_norm(conv(2, 3)), trained_norm(3), L.Residual(L.weight_norm(conv(3, 3)), trained_norm(3))
-    )
+    net = L.Serial(L.weight_norm(conv(2, 3)), trained_norm(3), L.Residual(L.weight_norm(conv(3, 3)), trained_norm(3)))
     net.eval()
     x = torch.randn(2, 2, 40)
     before = net(x)

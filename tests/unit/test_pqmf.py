@@ -19,9 +19,7 @@ BANKS = {40: (123, -39.5, 0.45), 70: (249, -68.5, 0.035), 100: (377, -100.0, 0.0
 
 
 def bank(attenuation_db: int, channels: int = 1, *between: L.Layer) -> L.Serial:
-    return L.Serial(
-        Analysis(attenuation_db, BANDS, channels), *between, Synthesis(attenuation_db, BANDS, channels)
-    )
+    return L.Serial(Analysis(attenuation_db, BANDS, channels), *between, Synthesis(attenuation_db, BANDS, channels))
 
 
 def image_and_gain_db(y: Tensor, frequency_hz: float) -> tuple[float, float]:

@@ -83,7 +83,8 @@ class TrainingConfig:
     phase_2_learning_rate: float = 2e-4
     discriminator_learning_rate: float = 2e-4
     warmup_steps: int = 200
-    adam_betas: tuple[float, float] = (0.5, 0.9)
+    adam_betas: tuple[float, float] = (0.9, 0.99)  # phase 1
+    adversarial_adam_betas: tuple[float, float] = (0.5, 0.9)
     gradient_clip: float = 1.0
     ema: float = 0.999
     beta: float = 0.1  # weight of the KL divergence, summed over latents and averaged over time

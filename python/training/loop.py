@@ -250,9 +250,10 @@ class Trainer:
             self.net.encoder.requires_grad_(False).eval()
         self.trained = [p for p in self.net.parameters() if p.requires_grad]
         fused = self.fabric.device.type in ("cuda", "cpu")
-        self.generator_optimiser = torch.optim.Adam(self.trained, t.learning_rate, t.adam_betas, fused=fused)
+        betas = t.adam_betas if self.progress.phase == 1 else t.adversarial_adam_betas
+        self.generator_optimiser = torch.optim.Adam(self.trained, t.learning_rate, betas, fused=fused)
         self.discriminator_optimiser = torch.optim.Adam(
-            self.discriminator.parameters(), t.discriminator_learning_rate, t.adam_betas, fused=fused
+            self.discriminator.parameters(), t.discriminator_learning_rate, t.adversarial_adam_betas, fused=fused
         )
         self.objective_ddp = self._distributed(self.objective)
         self.discriminator_ddp = self._distributed(self.discriminator)
@@ -269,6 +270,7 @@ class Trainer:
         self.net.encoder.load_state_dict(self.ema.encoder.state_dict())
         p.phase, p.phase_1_end = 2, self._share()
         p.best, p.best_step = math.inf, p.step
+        self.principal = None  # the encoder has moved since the last validation
         self._prepare_phase()
 
     # -- validation and checkpoints -----------------------------------------------------------------------------

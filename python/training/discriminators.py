@@ -129,7 +129,7 @@ class ScaleDiscriminator(nn.Module):
 class PeriodDiscriminator(nn.Module):
     """A `ConvNet` of kernel 5 on every `period`-th sample (HiFi-GAN, arXiv 2010.05646, 2.3).
 
-    The phases are streams of the batch: the same as 2-D convolutions with kernels (5, 1), and twice as fast.
+    The phases are streams of the batch: the same as 2-D convolutions of kernel (5, 1), up to twice as fast.
     """
 
     def __init__(self, channels: int, capacity: int, period: int) -> None:

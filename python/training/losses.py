@@ -45,9 +45,7 @@ class SpectralDistance(nn.Module):
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
         if y.shape != x.shape:
-            raise ValueError(
-                f"a distance between tensors of one shape, not of {list(y.shape)} and {list(x.shape)}"
-            )
+            raise ValueError(f"a distance between tensors of one shape, not of {list(y.shape)} and {list(x.shape)}")
         frames = y.shape[-1]
         windows = [self.get_buffer(f"window_{n}") for n in self.scales if n <= frames]
         if not windows:
@@ -60,8 +58,8 @@ class SpectralDistance(nn.Module):
 class _SpectralDistance(torch.autograd.Function):
     """The distance with its gradient worked out beside it.
 
-    A scalar's gradient can be made while its spectra are still in the cache, and the five scales then share
-    one buffer: 2.5 times as fast as autograd over the same operations on 2 cores, with a tenth of the memory.
+    A scalar's gradient can be made while its spectra are still in the cache, and the scales then share one
+    buffer: 1.4 to 2.5 times as fast as autograd over `torch.stft` on one Zen 4 core.
     """
 
     @staticmethod

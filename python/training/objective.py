@@ -66,4 +66,7 @@ class Objective(nn.Module):
 
 
 def _aligned(x: Tensor, y: Tensor, delay: int) -> tuple[Tensor, Tensor]:
-    return x[..., : x.shape[-1] - delay], y[..., delay:]
+    """The stretch that both have, y being `delay` frames later than x (earlier if negative: free look-ahead can catch up with
+    the filter bank, which has the bands leave the decoder before they left the analysis)."""
+    frames = x.shape[-1] - abs(delay)
+    return x[..., max(0, -delay) :][..., :frames], y[..., max(0, delay) :][..., :frames]

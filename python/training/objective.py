@@ -1,4 +1,4 @@
-"""From a batch of audio to the numbers that are minimised: delay-compensated distances, the latent's cost, adversarial terms."""
+"""From a batch of audio to the numbers that are minimised: delay-compensated distances and the latent's cost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Objective(nn.Module):
         self.distance = SpectralDistance(
             log_floor=config.log_floor, relative_weight=config.relative_weight, log_weight=config.log_weight
         )
-        # bands lag by whole band frames, of which the decoder adds this many
+        # in band frames: the analysis bands, being late themselves, may lag the decoder's
         self.band_delay = net.decoder.delay - net.analysis.delay
 
     def forward(self, x: Tensor, eps: Tensor, beta: float, encoder_frozen: bool = False) -> Reconstruction:
@@ -66,7 +66,8 @@ class Objective(nn.Module):
 
 
 def _aligned(x: Tensor, y: Tensor, delay: int) -> tuple[Tensor, Tensor]:
-    """The stretch that both have, y being `delay` frames later than x (earlier if negative: free look-ahead can catch up with
-    the filter bank, which has the bands leave the decoder before they left the analysis)."""
-    frames = x.shape[-1] - abs(delay)
-    return x[..., max(0, -delay) :][..., :frames], y[..., max(0, delay) :][..., :frames]
+    """Where both sound: y lags x by `delay` frames, or leads it when negative (bands of a causal network, after analysis)."""
+    if delay < 0:
+        y, x = _aligned(y, x, -delay)
+        return x, y
+    return x[..., : x.shape[-1] - delay], y[..., delay:]

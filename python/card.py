@@ -28,9 +28,7 @@ def read_card(path: str | Path) -> Card:
             entries = [name for name in archive.namelist() if name.endswith(f"/extra/{ENTRY}")]
             text = archive.read(entries[0]) if entries else None
     except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise RavelError(
-            f"{path} is not a TorchScript file, or is cut short ({error}): export it again"
-        ) from None
+        raise RavelError(f"{path} is not a TorchScript file, or is cut short ({error}): export it again") from None
     if text is None:
         raise RavelError(f"{path} has no Ravel card: it was not exported by `ravel export`")
     try:
@@ -39,9 +37,7 @@ def read_card(path: str | Path) -> Card:
     except (ValueError, KeyError, TypeError):
         raise RavelError(f"{path} has a damaged card: export it again") from None
     if version != FORMAT:
-        raise RavelError(
-            f"{path} has card format {version}, this Ravel reads {FORMAT}: update Ravel or export again"
-        )
+        raise RavelError(f"{path} has card format {version}, this Ravel reads {FORMAT}: update Ravel or export again")
     return card
 
 
@@ -58,7 +54,5 @@ def hop_wait_samples(hop_samples: int, block: int) -> int:
 def latents_for_fidelity(curve: list[float], fidelity: float) -> int:
     """Fewest latents whose cumulative share of the variance reaches `fidelity`, 0 to 1."""
     if not curve:
-        raise RavelError(
-            "the model has no fidelity curve (phase 1 did not end): choose a count with --latents"
-        )
+        raise RavelError("the model has no fidelity curve (phase 1 did not end): choose a count with --latents")
     return next((n for n, share in enumerate(curve, 1) if share >= fidelity), len(curve))

@@ -42,9 +42,7 @@ class Parser(argparse.ArgumentParser):
         flags = [word.split("=")[0] for word in unknown if word.startswith("-")]
         if flags:
             known = self._option_string_actions
-            self.error(
-                f"there is no {flags[0]}{_did_you_mean(flags[0], known)}; `{self.prog} --help` lists all"
-            )
+            self.error(f"there is no {flags[0]}{_did_you_mean(flags[0], known)}; `{self.prog} --help` lists all")
         if unknown:
             self.error(f"{unknown[0]!r} is one argument too many; `{self.prog} --help` shows the order")
         return parsed
@@ -66,9 +64,7 @@ def _did_you_mean(word: str, known: Iterable[str]) -> str:
     return f", did you mean {close[0]}?" if close else ""
 
 
-def run_verb(
-    verb: str, main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None
-) -> int:
+def run_verb(verb: str, main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Run a verb's `main`; the exit status is its own, 2 after a RavelError, 130 after Ctrl-C."""
     try:
         status = main(argv)
@@ -105,9 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _help() -> str:
     lines = [f"  {verb:<8} {purpose}" for verb, purpose in VERBS.items()]
-    return "\n".join(
-        ["usage: ravel VERB ...", "", *lines, "", "`ravel VERB --help` explains the verb's arguments."]
-    )
+    return "\n".join(["usage: ravel VERB ...", "", *lines, "", "`ravel VERB --help` explains the verb's arguments."])
 
 
 if __name__ == "__main__":

@@ -85,9 +85,7 @@ def _training(card: Card) -> str:
     lines = [
         "training",
         _row("corpus", f"{corpus['recordings']} recordings, {_duration(corpus['seconds'])}"),
-        _row(
-            "steps", f"{training['steps']} in {_duration(training['seconds'])}, in phase {training['phase']}"
-        ),
+        _row("steps", f"{training['steps']} in {_duration(training['seconds'])}, in phase {training['phase']}"),
     ]
     if training["validation"]:
         held_out = f"{training['validation']['distance']:.3f} at temperature {training['temperature']:g}"

@@ -110,9 +110,7 @@ def _spectrograms(
     pictures = [spectrogram_db(audio, rate) for audio in (source, resynthesis)]
     top_db = max(-100.0, max(float(picture.max()) for picture in pictures))
     axes: list[Axes] = []
-    for row, (name, picture, audio) in enumerate(
-        zip(("input", "resynthesis"), pictures, (source, resynthesis))
-    ):
+    for row, (name, picture, audio) in enumerate(zip(("input", "resynthesis"), pictures, (source, resynthesis))):
         axis = figure.add_subplot(grid[row])
         image = axis.imshow(
             picture,
@@ -155,9 +153,7 @@ def _losses(axis: Axes, history: Iterable[Entry]) -> None:
                 curves.setdefault(name, []).append((entry["step"], value))
     for (name, points), colour in zip(curves.items(), COLOURS):
         width = 2.4 if name == "held-out distance" else 1.4
-        axis.plot(
-            *zip(*points), color=colour, label=name, linewidth=width, marker="o", markersize=1.6 * width
-        )
+        axis.plot(*zip(*points), color=colour, label=name, linewidth=width, marker="o", markersize=1.6 * width)
     if not curves["held-out distance"]:
         axis.text(0.5, 0.5, "no history", transform=axis.transAxes, ha="center", color=FAINT)
         return

@@ -40,9 +40,7 @@ class Instrument:
     `latents`: how many of the exported latents are heard; the rest is set to its mean.
     """
 
-    def __init__(
-        self, path: str | Path, latents: int | None = None, temperature: float | None = None
-    ) -> None:
+    def __init__(self, path: str | Path, latents: int | None = None, temperature: float | None = None) -> None:
         self.card: Card = read_card(path)
         self.module = load_module(path)
         self.channels = int(self.card["channels"])
@@ -115,15 +113,11 @@ def load_module(path: str | Path) -> Any:
         raise RavelError(f"{path} does not load ({reason}): export it again") from None
 
 
-def render_file(
-    instrument: Instrument, job: Job, block_samples: int = BLOCK_SAMPLES, bar: tqdm | None = None
-) -> None:
+def render_file(instrument: Instrument, job: Job, block_samples: int = BLOCK_SAMPLES, bar: tqdm | None = None) -> None:
     """Render one file to 32-bit float WAV at its own rate; a streaming `.ts` keeps the memory bounded."""
     info, model_rate = job.info, instrument.sample_rate_hz
     if instrument.channels == 2 and info.channels > 2:
-        raise RavelError(
-            f"{job.source} has {info.channels} channels, the stereo model takes 1 or 2: mix it down"
-        )
+        raise RavelError(f"{job.source} has {info.channels} channels, the stereo model takes 1 or 2: mix it down")
     frames = max(1, round(info.frames * model_rate / info.sample_rate_hz))
     blocks = _counted(stream_audio(job.source, model_rate), model_rate, bar)
     blocks = instrument.play(blocks, frames, block_samples)
@@ -200,9 +194,7 @@ def find_sources(inputs: Sequence[str | Path], out: Path) -> list[tuple[Path, Pa
             inside = [
                 path
                 for path in sorted(name.rglob("*"))
-                if path.suffix.lower() in AUDIO_EXTENSIONS
-                and path.is_file()
-                and not path.name.startswith(".")
+                if path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file() and not path.name.startswith(".")
             ]
             inside = [path for path in inside if out.resolve() not in path.resolve().parents]
             if not inside:
@@ -310,22 +302,14 @@ def positive(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="ravel render", description=__doc__)
     parser.add_argument("model", help="a .ts, or a run: its name or its folder")
-    parser.add_argument(
-        "inputs", nargs="+", help="sound files and folders, any rate, length and channel count"
-    )
+    parser.add_argument("inputs", nargs="+", help="sound files and folders, any rate, length and channel count")
     parser.add_argument("--out", default="out", help="folder for the WAV files (default: out)")
     parser.add_argument("--force", action="store_true", help="overwrite outputs that exist")
     count = parser.add_mutually_exclusive_group()
     count.add_argument("--latents", type=positive, help="use only the first N latents, the most telling ones")
-    count.add_argument(
-        "--fidelity", type=fraction, help="use as many latents as carry this share of the variance"
-    )
-    parser.add_argument(
-        "--temperature", type=float, help="how far the latents stray from their mean, 0 = not at all"
-    )
-    parser.add_argument(
-        "--block", type=positive, default=BLOCK_SAMPLES, help="samples a call; only speed and memory"
-    )
+    count.add_argument("--fidelity", type=fraction, help="use as many latents as carry this share of the variance")
+    parser.add_argument("--temperature", type=float, help="how far the latents stray from their mean, 0 = not at all")
+    parser.add_argument("--block", type=positive, default=BLOCK_SAMPLES, help="samples a call; only speed and memory")
     options = parser.parse_args(argv)
     with exported(options.model, options.latents, options.fidelity) as (path, latents):
         instrument = Instrument(path, latents, options.temperature)

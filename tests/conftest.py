@@ -60,9 +60,7 @@ class PureDelay(torch.nn.Module):
         return 0
 
 
-def card_of(
-    hop: int, delay: int, channels: int, streaming: bool = True, sample_rate_hz: int = 44100
-) -> dict[str, Any]:
+def card_of(hop: int, delay: int, channels: int, streaming: bool = True, sample_rate_hz: int = 44100) -> dict[str, Any]:
     latents = hop * channels
     return {
         "format": 1,

@@ -22,12 +22,8 @@ def ravel(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_lists_every_verb_and_imports_no_torch() -> None:
-    program = (
-        "import sys; from python import cli; s = cli.main(['--help']); sys.exit(s or 'torch' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    program = "import sys; from python import cli; s = cli.main(['--help']); sys.exit(s or 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(verb in done.stdout for verb in cli.VERBS)
 

@@ -45,9 +45,7 @@ def through(model: Path, audio: Audio, tmp_path: Path, rate: int = 44100, **opti
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("delay", [0, 1, 15, 16, 53])
 @pytest.mark.parametrize("frames", [1, 15, 16, 17, 1000])
-def test_alignment_is_exact(
-    make_ts: MakeTs, tmp_path: Path, streaming: bool, delay: int, frames: int
-) -> None:
+def test_alignment_is_exact(make_ts: MakeTs, tmp_path: Path, streaming: bool, delay: int, frames: int) -> None:
     audio = noise(1, frames)
     model = make_ts(hop=16, delay=delay, streaming=streaming)
     assert np.array_equal(through(model, audio, tmp_path), audio)
@@ -69,9 +67,7 @@ def test_the_block_changes_nothing(make_ts: MakeTs, tmp_path: Path, block: int) 
 
 
 @pytest.mark.parametrize(("model_channels", "channels"), [(1, 1), (1, 2), (1, 6), (2, 1), (2, 2)])
-def test_channels_keep_to_themselves(
-    make_ts: MakeTs, tmp_path: Path, model_channels: int, channels: int
-) -> None:
+def test_channels_keep_to_themselves(make_ts: MakeTs, tmp_path: Path, model_channels: int, channels: int) -> None:
     audio = noise(channels, 3001)
     assert np.array_equal(through(make_ts(channels=model_channels), audio, tmp_path), audio)
 
@@ -317,9 +313,7 @@ def test_an_hour_needs_no_more_memory_than_a_minute(make_ts: MakeTs, tmp_path: P
             for _ in range(minutes):
                 file.write(noise(1, 60 * 48000)[0] * 0.1)
         words = [str(make_ts()), str(source), "--out", str(tmp_path / "out")]
-        done = subprocess.run(
-            [sys.executable, "-c", program, *words], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout.splitlines()[-1]))
     assert soundfile.info(tmp_path / "out" / "60.wav").frames == 60 * 60 * 48000
     assert peaks[1] - peaks[0] < 50_000

@@ -65,9 +65,8 @@ def export(
     findings = deploy.write(shell, path, about, trained)
     held = trained.principal.fidelity_curve[kept - 1]
     size_mb = path.stat().st_size / 1e6
-    lines = [
-        f"{path}: {about['preset']}, {kept} of {about['latent_size']} latents ({held:.1%} of the variance), {size_mb:.1f} MB"
-    ]
+    latents_held = f"{kept} of {about['latent_size']} latents ({held:.1%} of the variance)"
+    lines = [f"{path}: {about['preset']}, {latents_held}, {size_mb:.1f} MB"]
     lines += [f"  verified {line}" for line in findings]
     return lines + (latency_lines(shell.delay, shell.hop_samples, shell.sample_rate_hz) if streaming else [])
 
@@ -76,9 +75,8 @@ def latency_lines(
     delay: int, hop: int, rate: int, blocks: Sequence[int] = (32, 64, 128, 256, 512, 1024, 2048)
 ) -> list[str]:
     """The exact latency: the network's delay plus the wait for a whole hop, hop - gcd(hop, block) in a fixed block."""
-    lines = [
-        f"  network delay {delay} samples ({1000 * delay / rate:.1f} ms); with the wait for a hop of {hop}, in host blocks of"
-    ]
+    network = f"network delay {delay} samples ({1000 * delay / rate:.1f} ms)"
+    lines = [f"  {network}; with the wait for a hop of {hop}, in host blocks of"]
     for block in blocks:
         total = delay + hop - gcd(hop, block)
         lines.append(f"  {block:>6} samples: {total} samples, {1000 * total / rate:.1f} ms")

@@ -1,4 +1,4 @@
-"""The networks of the RAVE family as streaming layers: encoder, decoder and the autoencoder around them (arXiv 2111.05011)."""
+"""The networks of the RAVE family (arXiv 2111.05011) as streaming layers: encoder, decoder and the autoencoder."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def Decoder(config: ModelConfig) -> Serial:
 
 
 def _head(build: _Build, width: int) -> list[Layer]:
-    """The last features to band waveforms: amplitude-modulated waveform, plus filtered noise where the preset has it."""
+    """The last features to band waveforms: an amplitude-modulated one, plus filtered noise where the preset has it."""
     config = build.config
     bands = config.channels * config.bands
     noise = [_noise_head(build, width)] if config.noise_strides else []

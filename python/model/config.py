@@ -112,40 +112,45 @@ class TrainingConfig:
     seed: int = 0
 
 
-_V1 = dict(
-    capacity=64,
-    strides=(4, 4, 4, 2),
-    decoder_strides=(4, 4, 4, 2),
-    encoder="plain",
-    encoder_norm="batch",
-    units="pair",
-    dilations=((1, 3, 5),) * 4,
-    head="loudness",
-    latent_kernel=7,
-    encoder_out_kernel=5,
-    encoder_out_groups=2,
-    noise_strides=(4, 4, 4),
-    noise_bands=5,
-)
-_LOW = _V1 | dict(
-    capacity=32,
-    strides=(2, 2, 2, 1),
-    decoder_strides=(2, 2, 2, 1),
-    encoder_norm="weight",
-    dilations=((3, 9, 27, 36),) * 4,
-    attenuation_db=40,
-    noise_strides=(),
-    decoder_lookahead=(1, 1, 0, 0),  # 6 band frames: with the PQMF 155 samples of delay
-)
+_V1: dict[str, Any] = {
+    "capacity": 64,
+    "strides": (4, 4, 4, 2),
+    "decoder_strides": (4, 4, 4, 2),
+    "encoder": "plain",
+    "encoder_norm": "batch",
+    "units": "pair",
+    "dilations": ((1, 3, 5),) * 4,
+    "head": "loudness",
+    "latent_kernel": 7,
+    "encoder_out_kernel": 5,
+    "encoder_out_groups": 2,
+    "noise_strides": (4, 4, 4),
+    "noise_bands": 5,
+}
+_LOW = _V1 | {
+    "capacity": 32,
+    "strides": (2, 2, 2, 1),
+    "decoder_strides": (2, 2, 2, 1),
+    "encoder_norm": "weight",
+    "dilations": ((3, 9, 27, 36),) * 4,
+    "attenuation_db": 40,
+    "noise_strides": (),
+    "decoder_lookahead": (1, 1, 0, 0),  # 6 band frames: with the PQMF 155 samples of delay
+}
 _V2: dict[str, Any] = {}
-_V2_SMALL = dict(
-    capacity=48, strides=(4, 2, 2, 2), decoder_strides=(2, 2, 2, 4), noise_strides=(2, 2, 2), noise_bands=32
-)
+_V2_SMALL: dict[str, Any] = {
+    "capacity": 48,
+    "strides": (4, 2, 2, 2),
+    "decoder_strides": (2, 2, 2, 4),
+    "noise_strides": (2, 2, 2),
+    "noise_bands": 32,
+}
+_V2_TRAINING: dict[str, Any] = {"crop_samples": 131072, "discriminators": ("scale", "period")}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "v1": {"model": _V1, "training": dict(crop_samples=131072)},
-    "v2": {"model": _V2, "training": dict(crop_samples=131072, discriminators=("scale", "period"))},
-    "v2-small": {"model": _V2_SMALL, "training": dict(crop_samples=131072, discriminators=("scale", "period"))},
+    "v1": {"model": _V1, "training": {"crop_samples": 131072}},
+    "v2": {"model": _V2, "training": _V2_TRAINING},
+    "v2-small": {"model": _V2_SMALL, "training": _V2_TRAINING},
     "low": {"model": _LOW, "training": {}},
 }
 
@@ -184,7 +189,7 @@ def preset(name: str, **overrides: Any) -> Config:
 
 
 def parse_field(kind: Any, text: str) -> Any:
-    """A command-line text as the value of a field of the same type as `kind`, for instance '4,4,2' or '1,3/1,3' for tuples."""
+    """A command-line text as a value of the type of `kind`; tuples are written '4,4,2', tuples of tuples '1,3/1,3'."""
     if isinstance(kind, bool):
         if text.lower() not in ("true", "false", "yes", "no", "on", "off", "1", "0"):
             raise ValueError(f"expected yes or no, got {text!r}")

@@ -11,7 +11,7 @@ from .noise import NoiseSource, gaussian, hashed
 
 
 class Latent(NoiseSource):
-    """What every kind of latent offers (variational here; discrete, spherical and Wasserstein go behind the same four names).
+    """What every kind of latent offers: variational here; discrete, spherical, Wasserstein go behind the same names.
 
     heads              encoder output channels a latent dimension needs
     draw(h, eps)       training: (B, heads * size, T), Gaussians (B, size, T) -> (z, cost per dimension (size,))
@@ -32,7 +32,8 @@ class Latent(NoiseSource):
 class Variational(Latent):
     """Gaussian posterior with a softplus scale, pulled to N(0, I) (Kingma & Welling, arXiv 1312.6114).
 
-    h holds `size` means, then `size` raw scales. Playing gives mean + temperature * scale * noise, rotated and cut by `fold_pca`.
+    h holds `size` means, then `size` raw scales. Playing gives mean + temperature * scale * noise, rotated and cut by
+    `fold_pca`.
     """
 
     rotation: Tensor
@@ -70,8 +71,8 @@ class Variational(Latent):
     def fold_pca(self, into: Conv1d, out_of: Conv1d, mean: Tensor, components: Tensor, kept: int) -> "Fill":
         """Move the rotation to principal components into the encoder's last and the decoder's first convolution.
 
-        mean (size,), components (size, size) with one component a row, strongest first; the `kept` strongest are played and the
-        returned layer fills the rest. From then on zero stands for the mean latent, also in the histories.
+        mean (size,), components (size, size) with one component a row, strongest first; the `kept` strongest are played
+        and the returned layer fills the rest. From then on zero stands for the mean latent, also in the histories.
         """
         rows = into.weight[: self.size].flatten(1)
         into.bias = nn.Parameter(torch.zeros(into.out_channels)) if into.bias is None else into.bias
@@ -86,7 +87,7 @@ class Variational(Latent):
 
 
 class Fill(NoiseSource):
-    """Completes `kept` played latents to the decoder's full size: the rest at their mean (fill 0) or at N(0, fill^2)."""
+    """Completes `kept` played latents to the decoder's full size: the rest at their mean (fill 0) or N(0, fill^2)."""
 
     def __init__(self, kept: int, size: int, fill: float = 0.0) -> None:
         super().__init__(kept, size)

@@ -1,18 +1,20 @@
 """Streaming layers: each is one causal block function, and offline is that function started from silence.
 
 The contract
-    step(x, state) -> (y, state)   one block. x is (B, channels, T) with T a multiple of `down`; y has T / down * up frames.
+    step(x, state) -> (y, state)   one block. x is (B, channels, T), T a multiple of `down`; y has T / down * up frames.
     align(delay) -> delay          told how late its input is, a layer answers how late its output is. One recursive
                                    pass over the network turns every look-ahead into history, holds and skip delays.
     forward(x)                     `step` from silence; defined here once and never overridden.
 
 The only state is history: past input frames as rows (B, frames, channels), listed in `state_shapes`.
-Memory is channels-last throughout: a (B, C, T) tensor is a transposed (B, T, C), whose windows are rows of a matrix product,
-and in which 2-D convolutions in bf16 train 3 to 5 times faster on a CPU.
+Memory is channels-last throughout: a (B, C, T) tensor is a transposed (B, T, C), whose windows are rows of a matrix
+product, and in which 2-D convolutions in bf16 train 3 to 5 times faster on a CPU.
 """
 
+from collections.abc import Iterator
+from itertools import pairwise
 from math import gcd
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -37,10 +39,10 @@ def join(past: Tensor, x: Tensor) -> Tensor:
 def convolve(
     rows: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int, groups: int, few_frames: int = 256
 ) -> Tensor:
-    """Valid convolution of rows (B, T, in) with a weight (out, kernel, in / groups), the order in which a window of rows lies.
+    """Valid convolution of rows (B, T, in) with a weight (out, kernel, in / groups), in memory as a window of rows is.
 
-    Returns (B, out, T'). Up to `few_frames` output frames, gathered windows and one matrix product beat conv2d (one thread,
-    32 to 768 channels).
+    Returns (B, out, T'). Up to `few_frames` output frames, gathered windows and one matrix product beat conv2d (one
+    thread, 32 to 768 channels).
     """
     streams, channels, kernel = rows.size(0), rows.size(2), weight.size(1)
     frames = (rows.size(1) - (kernel - 1) * dilation - 1) // stride + 1
@@ -104,6 +106,17 @@ class Layer(nn.Module):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return x, state
+
+
+if TYPE_CHECKING:  # what TorchScript sees stays a plain ModuleList
+
+    class Layers(nn.ModuleList):
+        """A ModuleList that is known to hold layers."""
+
+        def __iter__(self) -> Iterator[Layer]: ...
+
+else:
+    Layers = nn.ModuleList
 
 
 class Delay(Layer):
@@ -193,9 +206,9 @@ class Conv1d(Layer):
 
 
 class Upsample(Layer):
-    """Transposed convolution of kernel taps * ratio and stride `ratio`, as a convolution of kernel `taps` to ratio * out channels.
+    """Transposed convolution, kernel taps * ratio and stride `ratio`: a convolution of `taps` to ratio * out channels.
 
-    weight (ratio * out, taps, in): row r * out + o, tap i holds the transposed kernel at position ratio * (taps - 1 - i) + r.
+    weight (ratio * out, taps, in): row r * out + o, tap i is the transposed kernel at ratio * (taps - 1 - i) + r.
     `lookahead` output frames are cropped from the front in the aligned signal (ratio // 2 for a centred network).
     """
 
@@ -262,7 +275,7 @@ class Tanh(Layer):
 
 
 class Amplitude(Layer):
-    """2 sigmoid(x)^2.3 + 1e-7, the positive non-linearity of DDSP (Engel et al., arXiv 2001.04643, B.5 with ln 10 = 2.3)."""
+    """2 sigmoid(x)^2.3 + 1e-7, positive as in DDSP (Engel et al., arXiv 2001.04643, B.5 with ln 10 = 2.3)."""
 
     def __init__(self, channels: int, offset: float = 0.0) -> None:
         super().__init__(channels, channels)
@@ -309,18 +322,19 @@ class Serial(Layer):
 
     def __init__(self, *layers: Layer) -> None:
         super().__init__(layers[0].in_channels, layers[-1].out_channels)
-        for i, (before, after) in enumerate(zip(layers, layers[1:], strict=False)):
+        for i, (before, after) in enumerate(pairwise(layers)):
             if before.out_channels != after.in_channels:
                 raise ValueError(
-                    f"Serial: layer {i + 1} ({type(after).__name__}) expects {after.in_channels} channels, got {before.out_channels}"
+                    f"Serial: layer {i + 1} ({type(after).__name__}) expects {after.in_channels} channels, "
+                    f"got {before.out_channels}"
                 )
-        self.layers = nn.ModuleList(layers)
+        self.layers = Layers(layers)
         self.up, self.down = _reduced(layers)
         self.align(0)
 
     def align(self, delay: int) -> int:
         self.state_shapes = []
-        for layer in self.children_in_order():
+        for layer in self.layers:
             delay = layer.align(delay)
             self.state_shapes = self.state_shapes + layer.state_shapes
         self.delay = delay
@@ -328,7 +342,7 @@ class Serial(Layer):
 
     @torch.jit.unused
     def children_in_order(self) -> list[Layer]:
-        return [cast(Layer, layer) for layer in self.layers]
+        return list(self.layers)
 
     def inputs_of(self, first: int, last: int) -> tuple[int, int]:
         for layer in reversed(self.children_in_order()):
@@ -366,18 +380,18 @@ class Sum(Layer):
                 )
             if branch.up * first.down != first.up * branch.down:
                 raise ValueError(f"{type(self).__name__}: branch {i} has another rate than branch 0")
-        self.branches = nn.ModuleList(branches)
-        self.waits = nn.ModuleList([Delay(first.out_channels) for _ in branches])
+        self.branches = Layers(branches)
+        self.waits = Layers([Delay(first.out_channels) for _ in branches])
         self.up = max(branch.up for branch in branches)
         self.down = max(branch.down for branch in branches)
         self.align(0)
 
     @torch.jit.unused
     def pairs(self) -> list[tuple[Layer, Delay]]:
-        return [(cast(Layer, b), cast(Delay, w)) for b, w in zip(self.branches, self.waits, strict=True)]
+        return [(branch, cast(Delay, wait)) for branch, wait in zip(self.branches, self.waits, strict=True)]
 
     def align(self, delay: int) -> int:
-        delays = [branch.align(delay) for branch, _ in self.pairs()]
+        delays = [branch.align(delay) for branch in self.branches]
         self.delay = max(delays)
         self.state_shapes = []
         for (branch, wait), late in zip(self.pairs(), delays, strict=True):
@@ -442,7 +456,7 @@ def centred_lookahead(kernel: int, stride: int = 1, dilation: int = 1) -> int:
 
 
 def weight_norm(layer: Conv1d | Upsample) -> Conv1d | Upsample:
-    """Weight normalisation (Salimans & Kingma, arXiv 1602.07868), one magnitude per output channel; `fold` removes it."""
+    """Weight normalisation (Salimans & Kingma, arXiv 1602.07868), a magnitude an output channel; `fold` removes it."""
     parametrizations.weight_norm(layer, "weight", dim=0)
     return layer
 
@@ -454,7 +468,7 @@ def fold(net: nn.Module) -> None:
             parametrize.remove_parametrizations(module, "weight")
     for module in net.modules():
         if isinstance(module, Serial):
-            module.layers = nn.ModuleList(_without_batch_norm(module.children_in_order()))
+            module.layers = Layers(_without_batch_norm(module.children_in_order()))
 
 
 def _without_batch_norm(layers: list[Layer]) -> list[Layer]:

@@ -1,7 +1,8 @@
 """Noise as a pure function of position: hashed integers, Gaussians, and a streaming filtered-noise layer.
 
-Randomness is never drawn: sample = hash(seed, node, stream, channel, frame). Any block split, and a second render, give the
-same noise; Python and the engine agree on the integers. A noise layer's state is one int64 tensor [seed, frame, enabled].
+Randomness is never drawn: sample = hash(seed, node, stream, channel, frame). Any block split, and a second render, give
+the same noise; Python and the engine agree on the integers. A noise layer's state is one int64 tensor
+[seed, frame, enabled].
 """
 
 import numpy as np
@@ -21,7 +22,7 @@ def mix(x: Tensor) -> Tensor:
 
 
 def hashed(state: Tensor, node: int, streams: int, channels: int, first: int, frames: int) -> Tensor:
-    """Uniform 32-bit integers (streams, channels, frames) in int64, for frames first.. relative to the state's position."""
+    """Uniform 32-bit integers (streams, channels, frames) in int64; `first` counts from the state's position."""
     device = state.device
     key = mix((state[0] ^ (node * 0x9E3779B9)) & 0xFFFFFFFF)
     key = mix(key ^ torch.arange(streams, device=device).view(-1, 1, 1))
@@ -64,8 +65,9 @@ class NoiseSource(Layer):
 class FilteredNoise(NoiseSource):
     """White noise through one zero-phase FIR filter a frame and band (DDSP, Engel et al., arXiv 2001.04643, 3.4).
 
-    Input (B, bands * noise_bands, T): magnitudes, positive; output (B, bands, T * ratio). The filter of a frame is windowed to
-    2 * (noise_bands - 1) taps and runs over the endless noise: past noise is hashed again, so that no tail is dropped or kept.
+    Input (B, bands * noise_bands, T): magnitudes, positive; output (B, bands, T * ratio). The filter of a frame is
+    windowed to 2 * (noise_bands - 1) taps and runs over the endless noise: past noise is hashed again, so that no tail
+    is dropped or kept.
     """
 
     response: Tensor
@@ -97,7 +99,7 @@ class FilteredNoise(NoiseSource):
 
 
 def _zero_phase(noise_bands: int) -> np.ndarray:
-    """(noise_bands, taps) matrix from magnitudes on a linear frequency grid to a Hann-windowed, centred impulse response."""
+    """(noise_bands, taps) matrix from magnitudes on a linear grid to a Hann-windowed, centred impulse response."""
     taps = 2 * (noise_bands - 1)
     response = np.fft.irfft(np.eye(noise_bands), taps, axis=1)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(taps) / taps)

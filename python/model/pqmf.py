@@ -1,4 +1,4 @@
-"""Pseudo-QMF filter bank: a near-perfect split of audio into equal bands (Nguyen, IEEE Trans. Signal Processing 42, 1994)."""
+"""Pseudo-QMF: a near-perfect split of audio into equal bands (Nguyen, IEEE Trans. Signal Processing 42, 1994)."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _analysis_lookahead(taps: int, bands: int) -> int:
 
 
 class Analysis(Conv1d):
-    """Audio (B, channels, T) to bands (B, channels * bands, T / bands); bands of channel c are rows c * bands onwards."""
+    """Audio (B, channels, T) to bands (B, channels * bands, T / bands); channel c has rows c * bands onwards."""
 
     def __init__(self, attenuation_db: float, bands: int, channels: int) -> None:
         analysis, _ = filters(attenuation_db, bands)

@@ -9,7 +9,7 @@ import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from ..errors import RavelError
 from ..files import atomic_write
 from ..model.autoencoder import Autoencoder
 from ..model.latent import active_units
-from ..model.layers import fold
+from ..model.layers import Conv1d, fold
 from ..runs import Trained
 from ..training.pca import Principal
 from .nn_tilde import ATTRIBUTES, Shell
@@ -43,16 +43,15 @@ def latents_kept(principal: Principal, fidelity: float | None, latents: int | No
 
 
 def deploy(trained: Trained, kept: int, streaming: bool) -> Shell:
-    """A shell around a folded copy of the network that plays its `kept` strongest latents; the original is left as it is."""
+    """A shell over a folded copy of the network, playing its `kept` strongest latents; the original stays as it is."""
     # not deepcopy: it shares the classes that torch's parametrizations make, and unfolding one would break the other
     net = Autoencoder(trained.config.model)
     net.load_state_dict(trained.net.state_dict())
     net.latent.temperature = trained.net.latent.temperature
     fold(net.eval().requires_grad_(False))
     principal = trained.principal
-    completion = net.latent.fold_pca(
-        net.encoder.layers[-1], net.decoder.layers[0], principal.mean, principal.components, kept
-    )
+    into, out_of = cast(Conv1d, net.encoder.layers[-1]), cast(Conv1d, net.decoder.layers[0])
+    completion = net.latent.fold_pca(into, out_of, principal.mean, principal.components, kept)
     completion.node = 0  # the autoencoder's own noise sources count from 1
     return Shell(net, completion, streaming).eval().requires_grad_(False)
 
@@ -118,18 +117,20 @@ def write(shell: Shell, path: Path, about: dict[str, Any], trained: Trained) -> 
 def _settled(scripted: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     """Resolve every branch on a layer's integers now, which makes the first two calls 4 to 10 times cheaper.
 
-    `torch.jit.freeze` would also turn the weights into constants, which then could not follow the module to another device.
+    `torch.jit.freeze` would also turn the weights into constants, which then could not follow the module to another
+    device.
     """
     methods = scripted._c._method_names()
     described = [name for name, _ in scripted.named_buffers(recurse=False)]
     described += [f"{method}_{side}_labels" for method in scripted.get_methods() for side in ("input", "output")]
-    frozen = torch._C._freeze_module(scripted._c, methods + described, freezeInterfaces=True, preserveParameters=True)
+    freeze_interfaces, preserve_parameters = True, True  # positional: their names differ between torch and its stubs
+    frozen = torch._C._freeze_module(scripted._c, methods + described, freeze_interfaces, preserve_parameters)
     return torch.jit._recursive.wrap_cpp_module(frozen)
 
 
 @torch.no_grad()
-def verify(loaded: nn.Module, shell: Shell, trained: Trained) -> list[str]:
-    """Check a loaded `.ts` against the network it came from. Raises RavelError with the numbers of the first failure."""
+def verify(loaded: torch.jit.ScriptModule, shell: Shell, trained: Trained) -> list[str]:
+    """Check a loaded `.ts` against the network it came from. Raises RavelError with the numbers of a failure."""
     hop = shell.hop_samples
     hops = max(12, -(-(shell.delay + hop) // hop) + 4)
     x = 0.3 * torch.randn(2, shell.channels, hops * hop, generator=torch.Generator().manual_seed(1))
@@ -168,7 +169,7 @@ def verify(loaded: nn.Module, shell: Shell, trained: Trained) -> list[str]:
 def reference(trained: Trained, kept: int, x: Tensor) -> Tensor:
     """What the trained network itself, unfolded, gives for x with the `kept` strongest components and no noise.
 
-    Folding makes zero stand for the mean latent, so the past of the decoder's first convolution is the mean latent here too.
+    Folding makes zero stand for the mean latent, so the past of the decoder's first convolution is the mean here too.
     """
     net, p = trained.net, trained.principal
     mean = p.mean[:, None]
@@ -181,7 +182,7 @@ def reference(trained: Trained, kept: int, x: Tensor) -> Tensor:
     return net.synthesis(bands)
 
 
-def _run(module: nn.Module, method: str, x: Tensor, blocks: list[int]) -> Tensor:
+def _run(module: torch.jit.ScriptModule, method: str, x: Tensor, blocks: list[int]) -> Tensor:
     module.reset()
     call: Callable[[Tensor], Tensor] = getattr(module, method)
     return torch.cat([call(part) for part in x.split(blocks, 2)], 2)

@@ -1,7 +1,8 @@
 """The `.ts` shells: a trained network as TorchScript that speaks the nn~ protocol, streaming or offline.
 
-Protocol (DESIGN of the nn~ externals for Max and Pd): methods map one float tensor (batch, channels, frames) to another; a
-buffer METHOD_params holds [in_channels, in_ratio, out_channels, out_ratio]; attributes have get_X, set_X and X_params.
+Protocol (DESIGN of the nn~ externals for Max and Pd): methods map one float tensor (batch, channels, frames) to
+another; a buffer METHOD_params holds [in_channels, in_ratio, out_channels, out_ratio]; attributes have get_X, set_X and
+X_params.
 """
 
 import math
@@ -30,15 +31,17 @@ ATTRIBUTES = {
 class Shell(nn.Module):
     """Methods, labels and attributes of the protocol over the parts of a deployed network.
 
-    Streaming: every method keeps histories of its own, so that calls to one leave the others alone; they are made at the first
-    call for the batch and device that it comes with, and the output lags by the method's delay. Offline: every call starts from
-    silence, and the output is aligned with the input.
+    Streaming: every method keeps histories of its own, so that calls to one leave the others alone; they are made at
+    the first call for the batch and device that it comes with, and the output lags by the method's delay. Offline:
+    every call starts from silence, and the output is aligned with the input.
     """
 
     encode_state: list[Tensor]
     decode_state: list[Tensor]
     forward_encode_state: list[Tensor]
     forward_decode_state: list[Tensor]
+    latent_scale: Tensor
+    latent_bias: Tensor
 
     def __init__(self, net: Autoencoder, completion: Fill, streaming: bool) -> None:
         super().__init__()
@@ -81,7 +84,7 @@ class Shell(nn.Module):
             )
 
     def started(self, state: list[Tensor], x: Tensor, decoding: bool) -> list[Tensor]:
-        """The histories for a stream like x: those given, or silence when it is the first call or another batch or device.
+        """The histories for a stream like x: those given, or silence at the first call or for another batch or device.
 
         state[0] is always a history, so its batch and device are those of the stream.
         """

@@ -51,7 +51,7 @@ class Progress:
 
 
 class Trainer:
-    """Trains one run. `fit` returns when the steps or the budget are used up, or after Ctrl-C, always with a checkpoint."""
+    """Trains one run. `fit` ends when the steps or the budget are used up, or with Ctrl-C, always with a checkpoint."""
 
     def __init__(self, fabric: Fabric, run: Run, config: Config, corpus: Corpus, resume: dict[str, Any] | None) -> None:
         self.fabric, self.run, self.config, self.corpus = fabric, run, config, corpus
@@ -117,7 +117,7 @@ class Trainer:
         return self.fabric.broadcast(value) if self.fabric.world_size > 1 else value
 
     def _batches(self) -> Iterator[Tensor]:
-        """Crops for this process, loaded one step ahead; item numbers follow the step, so nothing needs to be stored."""
+        """Crops for this process, loaded a step ahead; item numbers follow the step, so nothing needs to be stored."""
         count, world, rank = self.config.training.batch, self.fabric.world_size, self.fabric.global_rank
 
         def load(step: int) -> Tensor:
@@ -211,9 +211,10 @@ class Trainer:
 
     @torch.no_grad()
     def _update_ema(self) -> None:
-        """Exponential average of the weights; it starts as a plain average so that the random start is soon forgotten."""
+        """Exponential average of the weights, a plain one at first so that the random start is soon forgotten."""
         decay = min(self.config.training.ema, (1 + self.progress.step) / (10 + self.progress.step))
-        averages, values = list(self.ema.parameters()), list(self.net.parameters())
+        averages: list[Tensor] = list(self.ema.parameters())
+        values: list[Tensor] = list(self.net.parameters())
         torch._foreach_lerp_(averages, values, 1 - decay)
         for average, value in zip(self.ema.buffers(), self.net.buffers(), strict=True):
             average.copy_(value)

@@ -66,7 +66,7 @@ class Objective(nn.Module):
 
 
 def _aligned(x: Tensor, y: Tensor, delay: int) -> tuple[Tensor, Tensor]:
-    """Where both sound: y lags x by `delay` frames, or leads it when negative (bands of a causal network, after analysis)."""
+    """Where both sound: y lags x by `delay` frames, or leads when negative (bands of a causal network)."""
     if delay < 0:
         y, x = _aligned(y, x, -delay)
         return x, y

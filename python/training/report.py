@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -13,6 +15,10 @@ from ..model.config import Config
 from ..runs import Run
 from .pca import Principal
 from .validation import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ACTIVE_NATS = 0.01  # a latent dimension whose KL stays below is counted as collapsed
 
@@ -92,15 +98,15 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
 
 
-def _figure(rows: int, height: float):  # type: ignore[no-untyped-def]
+def _figure(rows: int, height: float) -> tuple[Figure, Sequence[Axes]]:
     # the object interface: pyplot would keep every figure and want a display
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, height), layout="constrained")
-    return figure, figure.subplots(rows, 1, squeeze=False)[:, 0]
+    return figure, list(figure.subplots(rows, 1, squeeze=False)[:, 0])
 
 
-def _curve(curve: list[float]):  # type: ignore[no-untyped-def]
+def _curve(curve: list[float]) -> Figure:
     figure, (axis,) = _figure(1, 4)
     axis.plot(range(1, len(curve) + 1), curve)
     axis.set(xlabel="latent dimensions", ylabel="share of the variance", ylim=(0, 1.02), xscale="log")
@@ -108,7 +114,7 @@ def _curve(curve: list[float]):  # type: ignore[no-untyped-def]
     return figure
 
 
-def _spectrograms(result: Result, rate: int):  # type: ignore[no-untyped-def]
+def _spectrograms(result: Result, rate: int) -> Figure:
     figure, axes = _figure(2, 6)
     for axis, sound, title in zip(axes, (result.real, result.fake), ("input", "output"), strict=True):
         spectrum = torch.stft(sound.mean(0), 1024, 256, window=torch.hann_window(1024), return_complex=True).abs()

@@ -1,4 +1,4 @@
-"""Held-out listening by numbers: distances of what would be exported, and the latent temperature that sounds closest."""
+"""Held-out listening by numbers: distances of what would be exported, and the temperature that sounds closest."""
 
 from __future__ import annotations
 

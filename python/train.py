@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
 def duration(text: str) -> float:
     """'90s', '45m', '8h' or plain seconds, in seconds."""
-    match = re.fullmatch(r"([0-9.]+)\s*([smhd]?)", text.strip())
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([smhd]?)", text.strip())
     if not match:
         raise argparse.ArgumentTypeError(f"a duration like 45m or 8h, got {text!r}")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
@@ -116,6 +116,8 @@ def train(
     from .training.loop import Trainer
 
     run = runs.Run(folder)
+    if devices != "auto" and not (devices.isdecimal() and int(devices)):
+        raise RavelError(f"--devices {devices}: auto, or how many processes")
     if preset_name is not None and preset_name not in PRESETS:
         preset(preset_name)  # raises, naming the nearest
     if threads:
@@ -133,11 +135,8 @@ def train(
         else "auto",
     )
     fabric.launch()
-    if fresh and fabric.is_global_zero and folder.exists():
-        shutil.rmtree(folder)
-    fabric.barrier()
     resume = None
-    if run.about.exists():
+    if run.about.exists() and not fresh:
         about = run.read_about()
         config = _resumed(Config.from_dict(about["config"]), run.name, preset_name, overrides)
         recordings = recordings or Path(about["corpus"])
@@ -160,6 +159,8 @@ def train(
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, sample_rate_hz=corpus.sample_rate_hz))
     if fabric.is_global_zero:
         print("\n".join(corpus.report.lines()), file=sys.stderr)
+        if fresh and folder.exists():  # only now: what is wrong with the new run must not cost the old one
+            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         run.write_about(config, recordings.resolve())
     trainer = Trainer(fabric, run, config, corpus, resume)
@@ -189,12 +190,22 @@ def _resumed(stored: Config, name: str, preset_name: str | None, overrides: dict
 def _check_training(config: Config) -> None:
     """Refuse crops that cannot be trained on, and warn of those that are short."""
     from .model.autoencoder import Autoencoder
+    from .training.discriminators import KINDS
 
     net = Autoencoder(config.model)
-    crop, hop = config.training.crop_samples, net.hop_samples
+    t = config.training
+    crop, hop = t.crop_samples, net.hop_samples
+    for name in ("batch", "crop_samples", "validate_every", "discriminator_every"):
+        if getattr(t, name) < 1:
+            raise RavelError(f"{name}: at least 1, got {getattr(t, name)}")
+    if t.precision not in ("auto", "fp32", "bf16"):
+        raise RavelError(f"precision: auto, fp32 or bf16, got {t.precision!r}")
+    for kind in t.discriminators:
+        if kind not in KINDS:
+            raise RavelError(f"discriminators: {kind!r} is none of {', '.join(KINDS)}")
     if crop % hop:
         raise RavelError(f"crop_samples {crop} is no multiple of the hop of {hop}: use {-(-crop // hop) * hop}")
-    shortest = net.delay + 2048
+    shortest = -(-(net.delay + 2048) // hop) * hop
     if crop < shortest:
         raise RavelError(
             f"crop_samples {crop} leaves nothing to compare after {net.delay} samples of delay: use {shortest} or more"
@@ -205,7 +216,7 @@ def _check_training(config: Config) -> None:
             "the network trains, but hears less context than it could",
             file=sys.stderr,
         )
-    phase_1 = config.training.phase_1
+    phase_1 = t.phase_1
     if phase_1 != "auto" and not re.fullmatch(r"0?\.\d+|[01](\.0*)?", phase_1):
         raise RavelError(f"phase_1 is auto or a share from 0 to 1, got {phase_1!r}")
 

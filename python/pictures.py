@@ -168,6 +168,7 @@ def _losses(axis: Axes, history: Iterable[Entry]) -> None:
             color=FAINT,
         )
     axis.set_yscale("log")
+    axis.set_ylim(bottom=max(0.02, axis.get_ylim()[0]))  # a term below a fiftieth moves nothing
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(NullFormatter())

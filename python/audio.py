@@ -19,9 +19,7 @@ from .files import atomic_write
 
 Audio = NDArray[np.float32]
 
-AUDIO_EXTENSIONS = frozenset(
-    {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"}
-)
+AUDIO_EXTENSIONS = frozenset({".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"})
 
 BLOCK_FRAMES = 1 << 18
 # +40 dBFS: a float file above it is raw memory or integer-scaled, and one such sample ruins a training.
@@ -101,9 +99,7 @@ def stream_audio(
         resampler = soxr.ResampleStream(info.sample_rate_hz, rate, channels, dtype="float32", quality="HQ")
     for block in _decode(path, info):
         if not np.max(np.abs(block), initial=0.0) <= LOUDEST:  # also false for NaN
-            raise AudioError(
-                path, "not finite", "holds NaN, infinite or absurdly loud samples; export it again"
-            )
+            raise AudioError(path, "not finite", "holds NaN, infinite or absurdly loud samples; export it again")
         audio = to_channels(block.T, channels)
         if resampler is not None:
             audio = resampler.resample_chunk(np.ascontiguousarray(audio.T)).reshape(-1, channels).T
@@ -187,9 +183,7 @@ def _decode(path: Path, info: AudioInfo) -> Iterator[Audio]:
                 yield block
     except (soundfile.SoundFileError, OSError) as error:
         held_s = decoded / info.sample_rate_hz
-        raise AudioError(
-            path, "damaged", f"damaged or cut short after {held_s:.1f} s; copy it again"
-        ) from error
+        raise AudioError(path, "damaged", f"damaged or cut short after {held_s:.1f} s; copy it again") from error
     if decoded < info.frames - SLACK_FRAMES:
         held_s = decoded / info.sample_rate_hz
         raise _truncated(path, f"the header promises {info.seconds:.2f} s, the file holds {held_s:.2f} s")

@@ -54,12 +54,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--only", choices=tuple(PARTS), help="one part")
     p.add_argument("--preset", action="append", help="one preset; may be repeated (default: all of the part)")
     p.add_argument("--batch", type=int, default=8, help="crops in a training step (default: 8)")
-    p.add_argument(
-        "--rounds", type=int, default=3, help="training steps of each kind after the first (default: 3)"
-    )
-    p.add_argument(
-        "--seconds", type=float, default=0.5, help="spent on each pair of streaming calls (default: 0.5)"
-    )
+    p.add_argument("--rounds", type=int, default=3, help="training steps of each kind after the first (default: 3)")
+    p.add_argument("--seconds", type=float, default=0.5, help="spent on each pair of streaming calls (default: 0.5)")
     p.add_argument("--json", type=Path, help="also write the figures to this file")
     return p
 
@@ -210,9 +206,7 @@ def check_agreement(what: str, calls: Sequence[Callable[[], torch.Tensor]], ours
         a, b = (call() for call in calls)
         error, peak = float((a - b).abs().max()), float(b.abs().max())
         if not error <= 1e-4 * peak:
-            raise RavelError(
-                f"bench: {what} and its plain form differ by {error:.2g} at a peak of {peak:.2g}"
-            )
+            raise RavelError(f"bench: {what} and its plain form differ by {error:.2g} at a peak of {peak:.2g}")
 
 
 # -- training -----------------------------------------------------------------------------------------------
@@ -302,9 +296,7 @@ def trainer_for(name: str, batch: int, **overrides: Any) -> Iterator[Trainer]:
         for i in range(3):
             sound = 0.1 * noise.standard_normal((config.model.channels, 10 * rate))
             write_wav(folder / "recordings" / f"{i}.wav", sound.astype(np.float32), rate)
-        corpus = build_corpus(
-            folder / "recordings", folder / "cache", rate, config.model.channels, quiet=True
-        )
+        corpus = build_corpus(folder / "recordings", folder / "cache", rate, config.model.channels, quiet=True)
         run = runs.Run(folder / "run")
         run.folder.mkdir()
         yield Trainer(Fabric(accelerator="cpu", devices=1), run, config, corpus, None)
@@ -325,9 +317,7 @@ def check_training(name: str, trainer: Trainer, plain: Any, x: torch.Tensor, eps
         error = float((a.sort().values - b.sort().values).abs().max())
         peak = float(b.abs().max())
         if not error <= 1e-3 * peak:
-            raise RavelError(
-                f"bench: {name} and its plain form differ by {error:.2g} at a peak of {peak:.2g}"
-            )
+            raise RavelError(f"bench: {name} and its plain form differ by {error:.2g} at a peak of {peak:.2g}")
 
 
 # -- clocks -------------------------------------------------------------------------------------------------
@@ -339,9 +329,7 @@ def milliseconds(call: Callable[[], Any]) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
-def alternate(
-    calls: Sequence[Callable[[], Any]], seconds: float, rounds: int = 3, warm_up: int = 1
-) -> list[float]:
+def alternate(calls: Sequence[Callable[[], Any]], seconds: float, rounds: int = 3, warm_up: int = 1) -> list[float]:
     """Median milliseconds of each call, in turns, so that a busy machine slows all of them alike."""
     for call in calls:
         call()

@@ -17,6 +17,13 @@ from .cli import Parser, run_verb
 from .errors import RavelError
 from .model.config import PRESETS, Config, ModelConfig, TrainingConfig, parse_field, preset
 
+KINDS_OF_VALUE = {
+    int: "a whole number",
+    float: "a number",
+    bool: "yes or no",
+    str: "a word",
+    tuple: "values with commas",
+}
 # What may change when a run goes on: how long and how, never what.
 FREE_ON_RESUME = {"steps", "budget_s", "phase_1", "validate_every", "precision", "compile"}
 
@@ -90,7 +97,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
                 given[field.name] = parse_field(default, text) if isinstance(text, str) else text
             except ValueError as error:
                 raise RavelError(
-                    f"--{field.name.replace('_', '-')} {text}: expected a {type(default).__name__} ({error})"
+                    f"--{field.name.replace('_', '-')} {text}: expected {KINDS_OF_VALUE[type(default)]}"
                 ) from error
     return given
 
@@ -125,6 +132,20 @@ def train(
     # bursts of tiny subnormal activations after silence cost more than the steps they are part of
     torch.set_flush_denormal(True)
     warnings.filterwarnings("ignore", module="lightning_fabric")
+    resume = None
+    if run.last.exists() and not fresh:
+        about = run.read_about()
+        config = _resumed(Config.from_dict(about["config"]), run.name, preset_name, overrides)
+        recordings = _same_corpus(Path(about["corpus"]), recordings, run.name)
+        resume = checkpoint.load(run.last)
+    elif run.about.exists() and recordings is None and not fresh:  # stopped before its first checkpoint
+        about = run.read_about()
+        config, recordings = Config.from_dict(about["config"]), Path(about["corpus"])
+    else:
+        if recordings is None:
+            raise RavelError(f"there is no run {run.name} in {folder.parent}/: give a folder of recordings to start it")
+        config = preset(preset_name or "low", **overrides)
+    _check_training(config)
     on_gpu = torch.cuda.is_available()
     fabric = Fabric(
         accelerator="cuda" if on_gpu else "cpu",
@@ -135,17 +156,6 @@ def train(
         else "auto",
     )
     fabric.launch()
-    resume = None
-    if run.about.exists() and not fresh:
-        about = run.read_about()
-        config = _resumed(Config.from_dict(about["config"]), run.name, preset_name, overrides)
-        recordings = recordings or Path(about["corpus"])
-        resume = checkpoint.load(run.last) if run.last.exists() else None
-    else:
-        if recordings is None:
-            raise RavelError(f"there is no run {run.name} in {folder.parent}/: give a folder of recordings to start it")
-        config = preset(preset_name or "low", **overrides)
-    _check_training(config)
     asked_rate = overrides.get("sample_rate_hz") or (config.model.sample_rate_hz if resume else None)
     with fabric.rank_zero_first():  # the others find the cache filled
         corpus = build_corpus(
@@ -167,6 +177,18 @@ def train(
     if fabric.is_global_zero:
         _introduce(trainer, resume)
     trainer.fit()
+
+
+def _same_corpus(stored: Path, given: Path | None, name: str) -> Path:
+    """The folder a run goes on with; another one is an error while the old one is still there."""
+    if given is None or given.resolve() == stored:
+        return stored
+    if stored.exists():
+        raise RavelError(
+            f"run {name} was trained on {stored}, not on {given}: "
+            "leave the folder out, choose another --name, or start anew with --fresh"
+        )
+    return given
 
 
 def _resumed(stored: Config, name: str, preset_name: str | None, overrides: dict[str, Any]) -> Config:

@@ -58,9 +58,7 @@ class PlainConv(nn.Module):
     def __init__(self, layer: Conv1d, cached: bool) -> None:
         super().__init__()
         self.history = History(layer.in_channels, layer.history, layer.hold, cached)
-        self.weight = nn.Parameter(
-            layer.weight.detach().permute(0, 2, 1).contiguous()
-        )  # (out, in / groups, kernel)
+        self.weight = nn.Parameter(layer.weight.detach().permute(0, 2, 1).contiguous())  # (out, in / groups, kernel)
         self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach().clone())
         self.stride, self.dilation, self.groups = layer.stride, layer.dilation, layer.groups
 
@@ -77,12 +75,8 @@ class PlainUpsample(nn.Module):
         super().__init__()
         self.history = History(layer.in_channels, layer.history, 0, cached)
         phases = layer.weight.detach().unflatten(0, (layer.ratio, layer.out_channels)).flip(2)
-        self.weight = nn.Parameter(
-            phases.permute(3, 1, 2, 0).flatten(2).contiguous()
-        )  # (in, out, taps * ratio)
-        self.bias = (
-            None if layer.bias is None else nn.Parameter(layer.bias.detach()[: layer.out_channels].clone())
-        )
+        self.weight = nn.Parameter(phases.permute(3, 1, 2, 0).flatten(2).contiguous())  # (in, out, taps * ratio)
+        self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach()[: layer.out_channels].clone())
         self.ratio, self.crop = layer.ratio, layer.history * layer.ratio
 
     def forward(self, x: Tensor) -> Tensor:

@@ -29,9 +29,7 @@ class PlainTraining:
         self.config = config
         generator = [*self.encoder.parameters(), *self.decoder.parameters()]
         self.generator_optimiser = torch.optim.Adam(generator, 1e-4, config.adam_betas)
-        self.discriminator_optimiser = torch.optim.Adam(
-            self.discriminators.parameters(), 1e-4, config.adam_betas
-        )
+        self.discriminator_optimiser = torch.optim.Adam(self.discriminators.parameters(), 1e-4, config.adam_betas)
 
     def reconstruct(self, x: Tensor, eps: Tensor, train_encoder: bool) -> tuple[Tensor, Tensor, Tensor]:
         """The output (delayed), the spectral loss and the latent's cost."""
@@ -59,10 +57,7 @@ class PlainTraining:
             z, _ = self.latent.draw(self.encoder(self.analysis(x)), eps)
             y = self.synthesis(self.decoder(z))
         fake, real = (self.judge(t) for t in aligned(y, x, self.delay))
-        terms = [
-            torch.relu(1 - r[-1]).mean() + torch.relu(1 + f[-1]).mean()
-            for r, f in zip(real, fake, strict=True)
-        ]
+        terms = [torch.relu(1 - r[-1]).mean() + torch.relu(1 + f[-1]).mean() for r, f in zip(real, fake, strict=True)]
         self._optimise(torch.stack(terms).mean(), self.discriminator_optimiser)
 
     def judge(self, x: Tensor) -> Features:
@@ -96,9 +91,7 @@ def distance(y: Tensor, x: Tensor, floor: float = 1e-4) -> Tensor:
         if n > y.shape[-1]:
             continue
         window = torch.hann_window(n)
-        a, b = (
-            torch.stft(t, n, n // 4, window=window, center=False, return_complex=True).abs() for t in (y, x)
-        )
+        a, b = (torch.stft(t, n, n // 4, window=window, center=False, return_complex=True).abs() for t in (y, x))
         relative = torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b)
         terms.append(relative + (torch.log(a + floor) - torch.log(b + floor)).abs().mean())
     return torch.stack(terms).mean()

@@ -87,7 +87,7 @@ class TrainingConfig:
     adversarial_adam_betas: tuple[float, float] = (0.5, 0.9)
     gradient_clip: float = 1.0
     ema: float = 0.999
-    beta: float = 0.1  # weight of the KL divergence, summed over latents and averaged over time
+    beta: float = 0.005  # weight of the KL divergence, summed over latents and averaged over time
     beta_warmup_steps: int = 500
     log_floor: float = 1e-4  # magnitude under which spectra count as silent
     relative_weight: float = 1.0
@@ -151,7 +151,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "v1": {"model": _V1, "training": {"crop_samples": 131072}},
     "v2": {"model": _V2, "training": _V2_TRAINING},
     "v2-small": {"model": _V2_SMALL, "training": _V2_TRAINING},
-    "low": {"model": _LOW, "training": {}},
+    "low": {"model": _LOW, "training": {"learning_rate": 1.5e-3, "crop_samples": 32768}},
 }
 
 

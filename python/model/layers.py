@@ -31,43 +31,31 @@ def silence(x: Tensor, channels: int, frames: int) -> Tensor:
 
 def join(past: Tensor, x: Tensor) -> Tensor:
     """A history (B, frames, C), then a block (B, C, T), as rows (B, frames + T, C)."""
-    if past.dtype != x.dtype:  # autocast hands over bf16 blocks after a float32 silence
+    # autocast hands over bf16 blocks after a float32 silence; a script never trains
+    if not torch.jit.is_scripting() and past.dtype != x.dtype:
         past = past.to(x.dtype)
     return torch.cat([past, x.transpose(1, 2)], 1)
 
 
 def convolve(
-    rows: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int, groups: int, few_frames: int = 256
+    rows: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int, few_frames: int = 256
 ) -> Tensor:
-    """Valid convolution of rows (B, T, in) with a weight (out, kernel, in / groups), in memory as a window of rows is.
+    """Valid convolution of rows (B, T, in) with a weight (out, kernel, in), in memory as a window of rows is.
 
-    Returns (B, out, T'). Gathered windows and one matrix product beat conv2d up to `few_frames` output frames, and
-    always for one input channel (one thread, 32 to 768 channels; the filter bank's analysis 4 times).
+    Returns (B, out, T'). Gathered windows and one matrix product beat conv2d up to `few_frames` output frames (one
+    thread, 32 to 768 channels), and for one input channel always (the filter bank: 4 times). A script has only this:
+    it costs up to 14 % of a layer at 1024 frames, and saves the branches that take seconds to load.
     """
     streams, channels, kernel = rows.size(0), rows.size(2), weight.size(1)
     frames = (rows.size(1) - (kernel - 1) * dilation - 1) // stride + 1
-    if frames * streams <= few_frames or channels == 1:
+    if torch.jit.is_scripting() or frames * streams <= few_frames or channels == 1:
         rows = rows.contiguous()
         strides = [rows.stride(0), stride * channels, dilation * channels, 1]
         windows = rows.as_strided([streams, frames, kernel, channels], strides)
-        if groups == 1:
-            y = F.linear(windows.reshape(streams * frames, kernel * channels), weight.flatten(1), bias)
-        else:
-            parts = [
-                F.linear(x.reshape(streams * frames, -1), w.flatten(1))
-                for x, w in zip(windows.chunk(groups, 3), weight.chunk(groups, 0))
-            ]
-            y = torch.cat(parts, 1) if bias is None else torch.cat(parts, 1) + bias
+        y = F.linear(windows.reshape(streams * frames, kernel * channels), weight.flatten(1), bias)
         return y.view(streams, frames, weight.size(0)).transpose(1, 2)
-    return F.conv2d(
-        rows.transpose(1, 2).unsqueeze(2),
-        weight.permute(0, 2, 1).unsqueeze(2),
-        bias,
-        [1, stride],
-        [0, 0],
-        [1, dilation],
-        groups,
-    ).squeeze(2)
+    x, taps = rows.transpose(1, 2).unsqueeze(2), weight.permute(0, 2, 1).unsqueeze(2)
+    return F.conv2d(x, taps, bias, [1, stride], [0, 0], [1, dilation]).squeeze(2)
 
 
 def initial_weight(out_channels: int, kernel: int, in_channels: int) -> nn.Parameter:
@@ -208,7 +196,12 @@ class Conv1d(Layer):
                 rows = rows[:, : rows.size(1) - self.hold]
         else:
             rows = x.transpose(1, 2)
-        return convolve(rows, self.weight, self.bias, self.stride, self.dilation, self.groups), state
+        if self.groups == 1:
+            return convolve(rows, self.weight, self.bias, self.stride, self.dilation), state
+        weights, inputs = self.weight.chunk(self.groups, 0), rows.chunk(self.groups, 2)
+        y = torch.cat([convolve(x, w, None, self.stride, self.dilation) for x, w in zip(inputs, weights)], 1)
+        bias = self.bias
+        return y if bias is None else y + bias.unsqueeze(1), state
 
 
 class Upsample(Layer):
@@ -244,7 +237,7 @@ class Upsample(Layer):
             state = [rows[:, rows.size(1) - self.history :]]
         else:
             rows = x.transpose(1, 2)
-        y = convolve(rows, self.weight, self.bias, 1, 1, 1).transpose(1, 2)  # (B, T, ratio * out)
+        y = convolve(rows, self.weight, self.bias, 1, 1).transpose(1, 2)  # (B, T, ratio * out)
         return y.reshape(y.size(0), -1, self.out_channels).transpose(1, 2), state
 
 

@@ -45,6 +45,11 @@ def gaussian(bits: Tensor) -> Tensor:
     return torch.erfinv(((bits >> 9).to(torch.float32) + 0.5) * (2.0**-22) - 1.0) * (2.0**0.5)
 
 
+def reseeded(state: State, seed: int) -> State:
+    """The same state with another seed in its noise triples."""
+    return [torch.stack([torch.full_like(s[0], seed), s[1], s[2]]) if s.dtype == torch.int64 else s for s in state]
+
+
 class NoiseSource(Layer):
     """A layer that draws hashed noise. `node` tells the sources of one network apart."""
 

@@ -120,9 +120,7 @@ def all_pass(audio: Audio, sections: list[tuple[float, float]]) -> Audio:
     return out.reshape(channels, blocks * hop)[:, :frames]
 
 
-def compress(
-    audio: Audio, threshold_db: float, ratio: float, release_ms: float, sample_rate_hz: int
-) -> Audio:
+def compress(audio: Audio, threshold_db: float, ratio: float, release_ms: float, sample_rate_hz: int) -> Audio:
     """A feed-forward compressor: peak level over 3 ms blocks of all channels, instant attack, `release_ms`.
 
     Above the threshold, `ratio` dB of input become one dB of output. The gain is drawn as straight lines

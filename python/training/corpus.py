@@ -74,9 +74,7 @@ class Recording:
                 audio = np.array(samples.reshape(frames, self.channels).T, order="C")
                 del samples  # or the map could not be closed
         except (OSError, ValueError) as error:
-            raise RavelError(
-                f"{self.path} is gone or damaged: delete it and start again, it is rebuilt"
-            ) from error
+            raise RavelError(f"{self.path} is gone or damaged: delete it and start again, it is rebuilt") from error
         return audio
 
 
@@ -212,9 +210,7 @@ def split(
         lacking -= shortest.frames
     if abs(lacking) > 0.75 * share * total:
         held_share = share - lacking / total
-        warnings.append(
-            f"few recordings: {held_share:.1%} of the sound is held out; cut long ones into pieces"
-        )
+        warnings.append(f"few recordings: {held_share:.1%} of the sound is held out; cut long ones into pieces")
     return [r for r in recordings if r.path not in held], [r for r in recordings if r.path in held]
 
 

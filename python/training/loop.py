@@ -153,10 +153,10 @@ class Trainer:
         self._set_learning_rates()
         eps = self._gaussians(x)
         if self.progress.phase == 1:
-            return self._generator_step(self.objective_ddp(x, eps, self.beta()))
+            return self._generator_step(self.objective_ddp(x, eps, self.beta(), noise_seed=self.progress.step))
         if self.progress.step % self.config.training.discriminator_every == 0:
-            return self._discriminator_step(*self.objective.reconstruct(x, eps))
-        reconstruction = self.objective_ddp(x, eps, 0.0, encoder_frozen=True)
+            return self._discriminator_step(*self.objective.reconstruct(x, eps, self.progress.step))
+        reconstruction = self.objective_ddp(x, eps, 0.0, encoder_frozen=True, noise_seed=self.progress.step)
         reconstruction.terms |= self._adversarial(reconstruction)
         return self._generator_step(reconstruction)
 
@@ -290,7 +290,8 @@ class Trainer:
                 p.best, p.best_step = result.scores["distance"], p.step
             content = self.state()
             checkpoint.save(self.run.last, content)
-            if better:
+            # adversarial training raises the distance while it sharpens the sound: in phase 2 the latest is the best
+            if better or p.phase == 2:
                 checkpoint.save(self.run.best, content)
             with self.run.history.open("a") as history:
                 row = {"step": p.step, "phase": p.phase, "seconds": round(p.seconds, 1), "train": report.latest}

@@ -126,9 +126,7 @@ def compose(rng: np.random.Generator, sample_rate_hz: int, seconds: float) -> Sc
     )
 
 
-def play(
-    scores: list[Score], sample_rate_hz: int, generators: list[np.random.Generator] | None = None
-) -> Curve:
+def play(scores: list[Score], sample_rate_hz: int, generators: list[np.random.Generator] | None = None) -> Curve:
     """Simulate equally long scores side by side: (scores, frames), without DC.
 
     A generator per score adds the noise of the bow's hair. Raises ValueError for a pitch whose echo between

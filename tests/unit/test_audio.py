@@ -40,9 +40,7 @@ def test_every_format_is_read(tmp_path: Path, name: str, subtype: str, error: fl
     assert np.abs(got - sound)[:, inner].max() <= error
 
 
-@pytest.mark.parametrize(
-    ("from_hz", "to_hz"), [(44100, 48000), (48000, 44100), (192000, 44100), (8000, 48000)]
-)
+@pytest.mark.parametrize(("from_hz", "to_hz"), [(44100, 48000), (48000, 44100), (192000, 44100), (8000, 48000)])
 def test_resampling_keeps_time_pitch_and_level(from_hz: int, to_hz: int) -> None:
     got = resample(tone(1000, from_hz)[None], from_hz, to_hz)
     want = tone(1000, to_hz)[None]

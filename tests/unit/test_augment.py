@@ -26,9 +26,7 @@ OFF = Augmentation(**dict.fromkeys(ONE_AT_A_TIME, 0.0))
 
 
 def noise(channels: int = 1, frames: int = 20000, level: float = 0.1) -> np.ndarray:
-    return (
-        (level * np.random.default_rng(3).standard_normal((channels, frames))).clip(-1, 1).astype(np.float32)
-    )
+    return (level * np.random.default_rng(3).standard_normal((channels, frames))).clip(-1, 1).astype(np.float32)
 
 
 def level_db(audio: np.ndarray) -> float:

@@ -45,9 +45,7 @@ def test_a_broken_plain_form_is_noticed() -> None:
 
 @pytest.mark.parametrize("name", ["low", "v2"])
 def test_plain_training_computes_the_same(name: str) -> None:
-    with bench.trainer_for(
-        name, 1, capacity=4, latent=6, crop_samples=32768, discriminator_capacity=4
-    ) as trainer:
+    with bench.trainer_for(name, 1, capacity=4, latent=6, crop_samples=32768, discriminator_capacity=4) as trainer:
         net, t = trainer.net, trainer.config.training
         plain = PlainTraining(net, trainer.discriminator, t)
         x, eps = 0.1 * torch.randn(1, 1, t.crop_samples), torch.randn(1, 6, t.crop_samples // net.hop_samples)

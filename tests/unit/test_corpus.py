@@ -299,9 +299,7 @@ def test_a_disk_that_is_too_small_is_refused_at_once(
 def test_a_disk_that_fills_up_leaves_no_half_file(folder: Path, cache: Path) -> None:
     write_wav(folder / "long.wav", sound(60, 3.0), RATE)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(
-        resource.RLIMIT_FSIZE, (200_000, hard)
-    )  # the system refuses the rest, as a full disk does
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # the system refuses the rest, as a full disk does
     try:
         with pytest.raises(RavelError, match=r"could not write .*\.f32: "):
             build(folder, cache)
@@ -362,9 +360,7 @@ def test_a_lone_recording_is_split_in_time(tmp_path: Path, cache: Path) -> None:
     (train,), (validation,) = corpus.train, corpus.validation
     np.testing.assert_array_equal(np.concatenate([train.read(), validation.read()], axis=1), sound(0, 2.0))
     assert validation.frames == pytest.approx(0.1 * 2 * RATE, abs=1)
-    np.testing.assert_array_equal(
-        validation.read(10, 5), sound(0, 2.0)[:, train.frames + 10 : train.frames + 15]
-    )
+    np.testing.assert_array_equal(validation.read(10, 5), sound(0, 2.0)[:, train.frames + 10 : train.frames + 15])
     assert corpus.report.warnings == ["one recording only: its last 10% are held out; add more of them"]
 
 
@@ -402,9 +398,7 @@ def test_any_recording_follows_any_other(counted: list[Recording], monkeypatch: 
     assert followed == {(end, start) for end in (1500, 1560, 2260) for start in (1, 1501, 1561)}
 
 
-def test_each_sample_is_heard_equally_often(
-    counted: list[Recording], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_sample_is_heard_equally_often(counted: list[Recording], monkeypatch: pytest.MonkeyPatch) -> None:
     """First and last samples too, and those of recordings shorter than a crop."""
     monkeypatch.setattr(module, "FADE_SAMPLES", 1)
     crops = Crops(counted, 512, 1).batch(0, 6000).numpy().astype(int).ravel()
@@ -417,9 +411,7 @@ def test_each_sample_is_heard_equally_often(
 
 def test_an_ending_recording_does_not_click(counted: list[Recording]) -> None:
     crops = Crops([replace(counted[0], frames=300)], 1024, 0).batch(0, 100).numpy()[:, 0]
-    assert (
-        np.diff(crops, axis=1).min() > -300 / module.FADE_SAMPLES * 1.1
-    )  # uncut it would fall by 300 at once
+    assert np.diff(crops, axis=1).min() > -300 / module.FADE_SAMPLES * 1.1  # uncut it would fall by 300 at once
 
 
 def test_an_item_is_a_pure_function_of_seed_and_index(counted: list[Recording]) -> None:

@@ -33,9 +33,7 @@ def numpy_distance(y: Tensor, x: Tensor, scales: tuple[int, ...]) -> float:
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n)
         sizes = []
         for signal in (y, x):
-            frames = np.lib.stride_tricks.sliding_window_view(signal.double().numpy(), n, -1)[
-                ..., :: n // 4, :
-            ]
+            frames = np.lib.stride_tricks.sliding_window_view(signal.double().numpy(), n, -1)[..., :: n // 4, :]
             sizes.append(np.sqrt(np.abs(np.fft.rfft(frames * window)) ** 2 + FLOOR**2))
         a, b = sizes
         terms.append(np.linalg.norm(a - b) / np.linalg.norm(b) + np.abs(np.log(a) - np.log(b)).mean())
@@ -46,9 +44,7 @@ def numpy_distance(y: Tensor, x: Tensor, scales: tuple[int, ...]) -> float:
 def test_distance_equals_numpy(shape: tuple[int, ...]) -> None:
     y, x = noise(*shape), noise(*shape, seed=1)
     scales = tuple(n for n in (2048, 1024, 512, 256, 128) if n <= shape[-1])
-    assert SpectralDistance(log_floor=FLOOR)(y, x).item() == pytest.approx(
-        numpy_distance(y, x, scales), rel=1e-4
-    )
+    assert SpectralDistance(log_floor=FLOOR)(y, x).item() == pytest.approx(numpy_distance(y, x, scales), rel=1e-4)
 
 
 def test_distance_without_the_window_is_another_one() -> None:

@@ -52,9 +52,7 @@ def cents(a: float, b: float) -> float:
 
 @pytest.mark.parametrize("bowed", [True, False])
 def test_in_tune(bowed: bool) -> None:
-    for frequency, audio in zip(
-        FREQUENCIES_HZ, play([held(f, bowed) for f in FREQUENCIES_HZ], RATE), strict=True
-    ):
+    for frequency, audio in zip(FREQUENCIES_HZ, play([held(f, bowed) for f in FREQUENCIES_HZ], RATE), strict=True):
         start = RATE // 2 if bowed else RATE // 10
         part = audio[start : start + 8192]
         assert abs(cents(pitch_hz(part, frequency), frequency)) < 5
@@ -87,9 +85,7 @@ def test_a_plucked_string_decays_and_its_treble_first() -> None:
     early, late = (np.abs(np.fft.rfft(audio[at : at + 8192] * np.hanning(8192))) for at in (2000, 50000))
     hz = np.fft.rfftfreq(8192, 1 / RATE)
     bass, treble = hz < 500, (hz > 2000) & (hz < 6000)
-    fall_db = [
-        20 * np.log10(np.linalg.norm(late[band]) / np.linalg.norm(early[band])) for band in (bass, treble)
-    ]
+    fall_db = [20 * np.log10(np.linalg.norm(late[band]) / np.linalg.norm(early[band])) for band in (bass, treble)]
     assert fall_db[0] < -6
     assert fall_db[1] < fall_db[0] - 20
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from math import gcd
 from pathlib import Path
 
 from . import runs
 from .cli import Parser, run_verb
 from .errors import RavelError
+from .info import latency_page
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,19 +68,7 @@ def export(
     latents_held = f"{kept} of {about['latent_size']} latents ({held:.1%} of the variance)"
     lines = [f"{path}: {about['preset']}, {latents_held}, {size_mb:.1f} MB"]
     lines += [f"  verified {line}" for line in findings]
-    return lines + (latency_lines(shell.delay, shell.hop_samples, shell.sample_rate_hz) if streaming else [])
-
-
-def latency_lines(
-    delay: int, hop: int, rate: int, blocks: Sequence[int] = (32, 64, 128, 256, 512, 1024, 2048)
-) -> list[str]:
-    """The exact latency: the network's delay plus the wait for a whole hop, hop - gcd(hop, block) in a fixed block."""
-    network = f"network delay {delay} samples ({1000 * delay / rate:.1f} ms)"
-    lines = [f"  {network}; with the wait for a hop of {hop}, in host blocks of"]
-    for block in blocks:
-        total = delay + hop - gcd(hop, block)
-        lines.append(f"  {block:>6} samples: {total} samples, {1000 * total / rate:.1f} ms")
-    return lines
+    return lines + [page for page in (latency_page(about),) if page]
 
 
 if __name__ == "__main__":

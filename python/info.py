@@ -35,7 +35,7 @@ def latency(card: Card) -> dict[int, int]:
 
 def page(card: Card) -> str:
     """The card as text, one section a paragraph."""
-    parts = [_head(card), _latency(card), _attributes(card), _training(card), _fidelity(card)]
+    parts = [_head(card), latency_page(card), _attributes(card), _training(card), _fidelity(card)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -55,7 +55,8 @@ def _head(card: Card) -> str:
     )
 
 
-def _latency(card: Card) -> str:
+def latency_page(card: Card) -> str:
+    """The exact latency, at the host blocks that are common; empty for an offline `.ts`."""
     if not card["streaming"]:
         return ""
     rate, delay = card["sample_rate_hz"], delay_samples(card, "forward")

@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ..card import ENTRY, FORMAT
 from ..errors import RavelError
 from ..files import atomic_write
 from ..model.autoencoder import Autoencoder
@@ -23,7 +24,6 @@ from ..runs import Trained
 from ..training.pca import Principal
 from .nn_tilde import ATTRIBUTES, Shell
 
-FORMAT = 1
 TOLERANCE = 1e-5  # of peak: torch sums in another order for another number of frames
 
 
@@ -106,7 +106,7 @@ def write(shell: Shell, path: Path, about: dict[str, Any], trained: Trained) -> 
         warnings.simplefilter("ignore", DeprecationWarning)  # torch 2.13 deprecates TorchScript, which nn~ loads
         scripted = _settled(torch.jit.script(shell))
         buffer = io.BytesIO()
-        torch.jit.save(scripted, buffer, _extra_files={"ravel.json": json.dumps(about)})
+        torch.jit.save(scripted, buffer, _extra_files={ENTRY: json.dumps(about)})
         loaded = torch.jit.load(io.BytesIO(buffer.getvalue()))
     findings = verify(loaded, shell, trained)
     with atomic_write(path) as temporary:

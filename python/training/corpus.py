@@ -369,8 +369,13 @@ def _decode_all(
     _check_space(cache, int(4 * seconds * rate * channels))
     unusable: dict[str, AudioError] = {}
     bar = tqdm(total=seconds, desc="decoding", bar_format=PROGRESS, disable=quiet or not missing)
+
+    def progress(decoded_seconds: float) -> None:
+        if bar.total:
+            bar.update(min(decoded_seconds, bar.total - bar.n))  # headers round, and tqdm warns of more than all
+
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = [pool.submit(_decode, source, cache, rate, channels, bar.update) for source in missing]
+        decoded = [pool.submit(_decode, source, cache, rate, channels, progress) for source in missing]
         try:
             for source, future in zip(missing, decoded, strict=True):
                 if error := future.result():

@@ -168,11 +168,9 @@ class Trainer:
 
     def _discriminator_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         with self._autocast():
-            scores = self.discriminator_ddp(torch.cat([real, fake]))
+            features: list[list[Tensor]] = self.discriminator_ddp(torch.cat([real, fake]))
         half = real.shape[0]
-        real_scores = [[features[-1][:half]] for features in scores_of(scores)]
-        fake_scores = [[features[-1][half:]] for features in scores_of(scores)]
-        loss = hinge_discriminator(real_scores, fake_scores)
+        loss = hinge_discriminator([[f[-1][:half]] for f in features], [[f[-1][half:]] for f in features])
         self._optimise(loss, self.discriminator_optimiser, list(self.discriminator.parameters()))
         return {"discriminator": loss.detach()}
 
@@ -326,10 +324,6 @@ class Trainer:
             "principal": self.principal.state(),
             "summary": summary,
         }
-
-
-def scores_of(features: Any) -> list[list[Tensor]]:
-    return list(features)
 
 
 def wants_bf16(precision: str, device: torch.device) -> bool:

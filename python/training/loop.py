@@ -32,7 +32,7 @@ from .report import Report
 from .validation import Validation
 
 AUTO_PHASE_1_SHARE = 0.75  # `--phase-1 auto` ends phase 1 here at the latest
-PATIENCE = 5  # validations without a gain of 0.5 % that count as "stopped improving"
+PATIENCE, GAIN = 5, 0.995  # so many validations, none 0.5 % better than the best before, count as "stopped improving"
 LOG_EVERY = 20  # steps between reading losses back, which waits for the device
 
 
@@ -283,9 +283,11 @@ class Trainer:
             result = self.validation.run(p.phase)
             p.validated, p.temperature = result.scores, result.temperature
             report.validation(p.step, p.phase, p.seconds, result, self.principal)
-            better = result.scores["distance"] < p.best * (0.995 if p.best < math.inf else 1.0)
+            better = result.scores["distance"] < p.best
+            if result.scores["distance"] < GAIN * p.best:
+                p.best_step = p.step
             if better:
-                p.best, p.best_step = result.scores["distance"], p.step
+                p.best = result.scores["distance"]
             content = self.state()
             checkpoint.save(self.run.last, content)
             # adversarial training raises the distance while it sharpens the sound: in phase 2 the latest is the best

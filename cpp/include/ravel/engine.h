@@ -1,0 +1,82 @@
+// One method of a model, running: the histories of one or several streams over shared weights.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ravel/model.h"
+
+namespace ravel {
+
+struct Settings {
+  int streams = 1;   // independent inputs, run side by side over the same weights
+  int max_hops = 1;  // most hops that one `process` call brings
+  // Sliced running: a hop is cut into `slices` callbacks of equal length, and the core of the network is spread over
+  // `core_slices` of them, which costs core_slices - 1 slices of latency. 0: only `process` is used.
+  int slices = 0;
+  int core_slices = 1;
+};
+
+// One step of the schedule, for profiles.
+struct OpInfo {
+  std::string name, kind;  // node in the model, what it does
+  double flops = 0;        // a hop and stream
+  double weight_bytes = 0;
+  std::string stage;  // early, core or late
+};
+
+class Engine {
+ public:
+  // Throws Error for settings that do not fit the model. Allocates; not for the audio thread.
+  Engine(std::shared_ptr<const Model> model, Method method, const Settings& settings = {});
+  ~Engine();
+  Engine(Engine&&) noexcept;
+  Engine& operator=(Engine&&) noexcept;
+
+  // Allocates for other settings and resets.
+  void prepare(const Settings& settings);
+
+  // Everything below is for the audio thread: no allocation, lock or system call.
+
+  // `hops` whole hops, 1..max_hops. in[stream * in_channels + channel] points at hops * in_frames() values, out alike;
+  // they must not overlap.
+  void process(const float* const* in, float* const* out, int hops) noexcept;
+
+  // One callback of the sliced schedule is begin, advance, end. `begin` takes the slice's share of audio and runs the
+  // layers that keep up with it; `advance` does a share of the core; `end` runs the last layers and gives the slice's
+  // share of audio. Latent frames come with the first slice of a hop and go with the last. The same samples as
+  // `process`, sliced_delay() frames later.
+  void begin(const float* const* in) noexcept;
+  void advance() noexcept;
+  void end(float* const* out) noexcept;
+
+  // Histories to silence, noise to its start, the sliced schedule to the first slice.
+  void reset() noexcept;
+
+  void set_temperature(float value) noexcept;  // of the latent when encoding: 0 plays the mean
+  void set_fill(float value) noexcept;         // latents that were not exported: 0 rests them, 1 lets them wander
+  void set_noise(bool on) noexcept;            // the filtered-noise part of the sound
+  void set_seed(std::int64_t seed) noexcept;
+  void set_scale(int latent, float value) noexcept;  // latent * scale + bias before decoding
+  void set_bias(int latent, float value) noexcept;
+
+  const Settings& settings() const noexcept;
+  int in_frames() const noexcept;   // of one hop
+  int out_frames() const noexcept;  // of one hop
+  int delay() const noexcept;       // output frames by which `process` is late
+  int sliced_delay() const noexcept;  // more output frames by which the slices are late, waiting for the hop included
+  std::size_t history_bytes() const noexcept;
+
+  // Not for the audio thread: the schedule, and one `process` call with the seconds of every op added to `seconds`.
+  std::vector<OpInfo> ops() const;
+  void process_timed(const float* const* in, float* const* out, int hops, double* seconds);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ravel

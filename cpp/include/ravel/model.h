@@ -1,0 +1,77 @@
+// A `.ravel` file, read, checked and packed: immutable, shared by any number of engines.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ravel/cpu.h"
+#include "ravel/error.h"
+
+namespace ravel {
+
+enum class Method { forward, encode, decode };
+
+const char* name(Method method) noexcept;
+
+// One method of a model. A ratio is samples per frame: 1 for audio, the hop for latents.
+struct MethodInfo {
+  int in_channels = 0, in_ratio = 1;
+  int out_channels = 0, out_ratio = 1;
+  int delay_samples = 0;  // by which the output is late, waiting for a whole hop excluded
+};
+
+struct Info {
+  std::string name, preset;
+  int sample_rate_hz = 0;
+  int channels = 0;     // audio channels
+  int hop_samples = 0;  // one latent frame
+  int latents = 0;      // played; `latent_size` counts those that fill completes too
+  int latent_size = 0;
+  bool bf16_weights = false;
+  float temperature = 0;              // default of the attribute
+  std::array<MethodInfo, 3> methods;  // by Method
+  std::vector<float> fidelity_curve;  // cumulative share of variance of the strongest 1, 2, ... latents
+  std::string card;                   // JSON: everything else that the exporter knew
+
+  const MethodInfo& method(Method m) const noexcept { return methods[static_cast<std::size_t>(m)]; }
+};
+
+namespace engine {
+struct Blueprint;
+}
+
+class Model {
+ public:
+  // Reads the whole file, checks it, packs the weights for `isa` and touches them; the file is not used afterwards.
+  // Throws Error, naming the node or tensor, for anything that is not a sound model.
+  static std::shared_ptr<const Model> load(const std::string& path, Isa isa = best_isa());
+  static std::shared_ptr<const Model> parse(const std::byte* bytes, std::size_t size, Isa isa = best_isa());
+
+  ~Model();
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  const Info& info() const noexcept { return info_; }
+  Isa isa() const noexcept { return isa_; }
+  std::size_t weight_bytes() const noexcept;
+
+  // Runs the golden pair that travels in the file through every method: the largest error over its peak, by Method.
+  std::array<double, 3> selftest() const;
+
+  const engine::Blueprint& blueprint() const noexcept { return *blueprint_; }  // for Engine
+
+ private:
+  Model() = default;
+
+  Info info_;
+  Isa isa_ = Isa::reference;
+  std::unique_ptr<const engine::Blueprint> blueprint_;
+  struct Golden;
+  std::unique_ptr<const Golden> golden_;
+};
+
+}  // namespace ravel

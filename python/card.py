@@ -11,6 +11,7 @@ from typing import Any
 from .errors import RavelError
 
 FORMAT = 1
+RAVEL_FORMAT = 1
 ENTRY = "ravel.json"
 
 Card = dict[str, Any]

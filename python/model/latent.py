@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import Conv1d, State
+from .layers import Conv1d, Spec, State
 from .noise import NoiseSource, gaussian, hashed
 
 
@@ -66,6 +66,9 @@ class Variational(Latent):
             z = z + self.temperature * torch.matmul(self.rotation[: self.kept], self.spread(x) * eps)
         return z, self.advanced(state[0], x.size(2))
 
+    def spec(self) -> Spec:
+        return self.describe("variational", size=self.size, kept=self.kept, node=self.node, rotation=self.rotation)
+
     @torch.jit.unused
     @torch.no_grad()
     def fold_pca(self, into: Conv1d, out_of: Conv1d, mean: Tensor, components: Tensor, kept: int) -> "Fill":
@@ -102,6 +105,9 @@ class Fill(NoiseSource):
                 rest = self.fill * gaussian(hashed(state[0], self.node, x.size(0), missing, 0, x.size(2)))
             x = torch.cat([x, rest], 1)
         return x, new
+
+    def spec(self) -> Spec:
+        return self.describe("fill", kept=self.kept, size=self.size, node=self.node)
 
 
 LATENTS = {"variational": Variational}

@@ -5,6 +5,7 @@ The contract
     align(delay) -> delay          told how late its input is, a layer answers how late its output is. One recursive
                                    pass over the network turns every look-ahead into history, holds and skip delays.
     forward(x)                     `step` from silence; defined here once and never overridden.
+    spec() -> node                 what the engine must know to do the same: op, numbers, tensors (streaming/graph.py).
 
 The only state is history: past input frames as rows (B, frames, channels), listed in `state_shapes`.
 Memory is channels-last throughout: a (B, C, T) tensor is a transposed (B, T, C), whose windows are rows of a matrix
@@ -14,7 +15,7 @@ product, and in which 2-D convolutions in bf16 train 3 to 5 times faster on a CP
 from collections.abc import Iterator
 from itertools import pairwise
 from math import gcd
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 State = list[Tensor]
+Spec = dict[str, Any]
 
 
 def silence(x: Tensor, channels: int, frames: int) -> Tensor:
@@ -101,6 +103,13 @@ class Layer(nn.Module):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return x, state
 
+    def spec(self) -> Spec:
+        """The layer as `step` uses it, after `align` and `fold`; a container holds the specs of its layers."""
+        raise TypeError(f"{type(self).__name__} is no op of the engine: fold it away, or give it a spec")
+
+    def describe(self, op: str, **fields: Any) -> Spec:
+        return {"op": op, "in": self.in_channels, "out": self.out_channels, **fields}
+
 
 if TYPE_CHECKING:  # what TorchScript sees stays a plain ModuleList
 
@@ -137,6 +146,9 @@ class Delay(Layer):
         rows = join(state[0], x)
         frames = rows.size(1) - self.frames
         return rows[:, :frames].transpose(1, 2), [rows[:, frames:]]
+
+    def spec(self) -> Spec:
+        return self.describe("delay", frames=self.frames)
 
 
 class Conv1d(Layer):
@@ -203,6 +215,10 @@ class Conv1d(Layer):
         bias = self.bias
         return y if bias is None else y + bias.unsqueeze(1), state
 
+    def spec(self) -> Spec:
+        numbers = {"stride": self.stride, "dilation": self.dilation, "groups": self.groups, "hold": self.hold}
+        return self.describe("conv1d", kernel=self.weight.size(1), **numbers, weight=self.weight, bias=self.bias)
+
 
 class Upsample(Layer):
     """Transposed convolution, kernel taps * ratio and stride `ratio`: a convolution of `taps` to ratio * out channels.
@@ -240,15 +256,22 @@ class Upsample(Layer):
         y = convolve(rows, self.weight, self.bias, 1, 1).transpose(1, 2)  # (B, T, ratio * out)
         return y.reshape(y.size(0), -1, self.out_channels).transpose(1, 2), state
 
+    def spec(self) -> Spec:
+        return self.describe("upsample", ratio=self.ratio, taps=self.weight.size(1), weight=self.weight, bias=self.bias)
+
 
 class LeakyReLU(Layer):
     """max(x, 0.2 x), the slope of the paper's networks."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
+        self.slope = 0.2
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        return F.leaky_relu(x, 0.2), state
+        return F.leaky_relu(x, self.slope), state
+
+    def spec(self) -> Spec:
+        return self.describe("leaky_relu", slope=self.slope)
 
 
 class Snake(Layer):
@@ -262,6 +285,9 @@ class Snake(Layer):
         alpha = self.alpha.unsqueeze(1)
         return x + torch.sin(alpha * x).square() / (alpha + 1e-9), state
 
+    def spec(self) -> Spec:
+        return self.describe("snake", alpha=self.alpha)
+
 
 class Tanh(Layer):
     """tanh, which bounds a waveform to -1..1."""
@@ -271,6 +297,9 @@ class Tanh(Layer):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return torch.tanh(x), state
+
+    def spec(self) -> Spec:
+        return self.describe("tanh")
 
 
 class Amplitude(Layer):
@@ -283,6 +312,9 @@ class Amplitude(Layer):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return 2.0 * torch.sigmoid(x + self.offset) ** 2.3 + 1e-7, state
 
+    def spec(self) -> Spec:
+        return self.describe("amplitude", offset=self.offset)
+
 
 class GatedHalf(Layer):
     """First half of the channels times the sigmoid of the second half: waveform times amplitude."""
@@ -292,6 +324,9 @@ class GatedHalf(Layer):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return F.glu(x, 1), state
+
+    def spec(self) -> Spec:
+        return self.describe("gated_half")
 
 
 class Repeat(Layer):
@@ -303,6 +338,9 @@ class Repeat(Layer):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return x.repeat_interleave(self.times, 1), state
+
+    def spec(self) -> Spec:
+        return self.describe("repeat", times=self.times)
 
 
 class BatchNorm(Layer):
@@ -363,6 +401,9 @@ class Serial(Layer):
             new += part
             at = end
         return x, new
+
+    def spec(self) -> Spec:
+        return self.describe("serial", layers=[layer.spec() for layer in self.layers])
 
 
 class Sum(Layer):
@@ -427,12 +468,19 @@ class Sum(Layer):
             first = False
         return total, new
 
+    def spec(self, op: str = "sum") -> Spec:
+        pairs = self.pairs()
+        return self.describe(op, branches=[b.spec() for b, _ in pairs], waits=[wait.frames for _, wait in pairs])
+
 
 class Product(Sum):
     """Branches over one input, delayed to the latest of them and multiplied."""
 
     def combine(self, a: Tensor, b: Tensor) -> Tensor:
         return a * b
+
+    def spec(self, op: str = "product") -> Spec:
+        return super().spec(op)
 
 
 def Residual(*layers: Layer) -> Sum:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .layers import Layer, State
+from .layers import Layer, Spec, State
 
 
 def mix(x: Tensor) -> Tensor:
@@ -101,6 +101,10 @@ class FilteredNoise(NoiseSource):
         windows = noise.unfold(2, self.taps + self.ratio - 1, self.ratio).unfold(3, self.taps, 1)
         y = torch.einsum("sbtrk,sbtk->sbtr", windows, kernel) * state[0][2].to(torch.float32)
         return y.flatten(2).transpose(1, 2).contiguous().transpose(1, 2), new
+
+    def spec(self) -> Spec:
+        numbers = {"bands": self.bands, "noise_bands": self.noise_bands, "ratio": self.ratio, "node": self.node}
+        return self.describe("filtered_noise", **numbers, response=self.response)
 
 
 def _zero_phase(noise_bands: int) -> np.ndarray:

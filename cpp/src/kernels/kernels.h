@@ -28,7 +28,7 @@ struct Weights {
   Format format;
   int taps, run;  // run is even for bf16_dot
   int outputs, width, panels;
-  const void* data;   // panel-major: [panel][tap * run][width], for bf16_dot [panel][tap * run / 2][width][2]
+  const void* data;   // f32: [panel][tap][run][width], bf16 and bf16_dot: [panel][tap][(run + 1) / 2][width][2]
   const float* bias;  // panels * width floats, or null
 };
 

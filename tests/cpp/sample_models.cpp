@@ -1,0 +1,333 @@
+// Builds sample `.ravel` files: graph and card as JSON, weights from a fixed random sequence.
+#include "sample_models.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <stdexcept>
+
+namespace ravel::test {
+namespace {
+
+using nlohmann::json;
+
+std::uint16_t to_bf16(float value) {  // to nearest even
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  return static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+float rounded_to_bf16(float value) { return std::bit_cast<float>(std::uint32_t{to_bf16(value)} << 16); }
+
+struct ConvShape {
+  int kernel = 1, stride = 1, dilation = 1, groups = 1, hold = 0;
+  bool bias = false;
+};
+
+// Nodes as JSON; their tensors are appended to the file.
+class Builder {
+ public:
+  explicit Builder(std::uint32_t seed) : random_(seed) {}
+
+  SampleFile file;
+  bool bf16 = false;   // for the weights made from now on
+  bool snake = false;  // what `activation` gives
+
+  json conv(const std::string& name, int in, int out, const ConvShape& c) {
+    json node = base("conv1d", name, in, out);
+    node.update({{"kernel", c.kernel}, {"stride", c.stride}, {"dilation", c.dilation}, {"groups", c.groups},
+                 {"hold", c.hold}});
+    add_weight(node, {out, c.kernel, in / c.groups}, c.bias);
+    return node;
+  }
+  json upsample(const std::string& name, int in, int out, int ratio, int taps, bool bias = false) {
+    json node = base("upsample", name, in, out);
+    node.update({{"ratio", ratio}, {"taps", taps}});
+    add_weight(node, {ratio * out, taps, in}, bias);
+    return node;
+  }
+  json delay(const std::string& name, int channels, int frames) {
+    json node = base("delay", name, channels, channels);
+    node["frames"] = frames;
+    return node;
+  }
+  json activation(const std::string& name, int channels) { return snake ? snakes(name, channels) : leaky(name, channels); }
+  json leaky(const std::string& name, int channels) {
+    json node = base("leaky_relu", name, channels, channels);
+    node["slope"] = 0.2;
+    return node;
+  }
+  json snakes(const std::string& name, int channels) {
+    json node = base("snake", name, channels, channels);
+    node["alpha"] = add(name + ".alpha", {channels}, draw(channels, 0.5F, 1.0F));
+    return node;
+  }
+  json plain(const char* op, const std::string& name, int in, int out) { return base(op, name, in, out); }
+  json amplitude(const std::string& name, int channels, double offset) {
+    json node = base("amplitude", name, channels, channels);
+    node["offset"] = offset;
+    return node;
+  }
+  json repeat(const std::string& name, int channels, int times) {
+    json node = base("repeat", name, channels, channels * times);
+    node["times"] = times;
+    return node;
+  }
+  json filtered_noise(const std::string& name, int bands, int noise_bands, int ratio, int id) {
+    json node = base("filtered_noise", name, bands * noise_bands, bands);
+    const int taps = 2 * (noise_bands - 1);
+    node.update({{"bands", bands}, {"noise_bands", noise_bands}, {"ratio", ratio}, {"node", id}});
+    node["response"] = add(name + ".response", {noise_bands, taps}, draw(noise_bands * taps, 0.3F));
+    return node;
+  }
+  json variational(int size, int kept, int id) {
+    json node = base("variational", "latent", 2 * size, kept);
+    node.update({{"size", size}, {"kept", kept}, {"node", id}});
+    node["rotation"] = add("latent.rotation", {size, size}, draw(size * size, 1 / std::sqrt(static_cast<float>(size))));
+    return node;
+  }
+  json fill(int kept, int size, int id) {
+    json node = base("fill", "completion", kept, size);
+    node.update({{"kept", kept}, {"size", size}, {"node", id}});
+    return node;
+  }
+  json serial(const std::string& name, const std::vector<json>& layers) {
+    json node = base("serial", name, layers.front()["in"], layers.back()["out"]);
+    node["layers"] = layers;
+    return node;
+  }
+  json combine(const char* op, const std::string& name, const std::vector<json>& branches,
+               const std::vector<int>& waits) {
+    json node = base(op, name, branches.front()["in"], branches.front()["out"]);
+    node["branches"] = branches;
+    node["waits"] = waits;
+    return node;
+  }
+  // x, frames + wait later, + body(x)
+  json residual(const std::string& name, int frames, int wait, const json& body) {
+    return combine("sum", name, {delay(name + ".skip", body["in"], frames), body}, {wait, 0});
+  }
+
+  std::string add(const std::string& name, const std::vector<std::int64_t>& shape, const std::vector<float>& values,
+                  bool as_bf16 = false) {
+    SampleTensor tensor{name, shape, values, as_bf16};
+    if (as_bf16) std::transform(values.begin(), values.end(), tensor.values.begin(), rounded_to_bf16);
+    file.tensors.push_back(tensor);
+    return name;
+  }
+
+  std::vector<float> draw(int count, float bound, float middle = 0) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (float& v : values) v = middle + bound * (static_cast<float>(random_() >> 8) * 0x1p-23F - 1);
+    return values;
+  }
+
+ private:
+  static json base(const char* op, const std::string& name, int in, int out) {
+    return {{"op", op}, {"name", name}, {"in", in}, {"out", out}};
+  }
+
+  void add_weight(json& node, const std::vector<std::int64_t>& shape, bool bias) {
+    const std::string name = node["name"];
+    const auto fan_in = static_cast<float>(shape[1] * shape[2]);
+    const int count = static_cast<int>(shape[0] * shape[1] * shape[2]);
+    node["weight"] = add(name + ".weight", shape, draw(count, 1.5F / std::sqrt(fan_in)), bf16);
+    node["bias"] = nullptr;
+    if (bias) node["bias"] = add(name + ".bias", {shape[0]}, draw(static_cast<int>(shape[0]), 0.1F));
+  }
+
+  std::mt19937 random_;
+};
+
+struct Shape {
+  int channels, hop, latents, latent_size;
+};
+
+void describe(SampleFile& file, const json& graph, const Shape& shape, bool bf16) {
+  const auto method = [](int in, int in_ratio, int out, int out_ratio, int delay) {
+    return json{{"in_channels", in}, {"in_ratio", in_ratio}, {"out_channels", out}, {"out_ratio", out_ratio},
+                {"delay_samples", delay}};
+  };
+  json curve = json::array();
+  for (int i = 1; i <= shape.latent_size; ++i) curve.push_back(static_cast<double>(i) / shape.latent_size);
+  const json card = {
+      {"name", "sample"},
+      {"preset", "low"},
+      {"sample_rate_hz", 44100},
+      {"channels", shape.channels},
+      {"hop_samples", shape.hop},
+      {"latents", shape.latents},
+      {"latent_size", shape.latent_size},
+      {"methods",
+       {{"forward", method(shape.channels, 1, shape.channels, 1, shape.hop + 3)},
+        {"encode", method(shape.channels, 1, shape.latents, shape.hop, shape.hop)},
+        {"decode", method(shape.latents, shape.hop, shape.channels, 1, 3)}}},
+      {"attributes", {{"temperature", {{"type", "float"}, {"default", 0.0}, {"doc", ""}}}}},
+      {"fidelity_curve", curve},
+      {"weights", bf16 ? "bf16" : "fp32"},
+  };
+  file.metadata = {{"format", "ravel"}, {"version", "1"}, {"graph", graph.dump()}, {"card", card.dump()}};
+}
+
+void add_golden(Builder& build, const Shape& shape, int hops) {
+  const int frames = hops * shape.hop;
+  build.add("golden.audio", {shape.channels, frames}, build.draw(shape.channels * frames, 0.5F));
+  build.add("golden.latents", {shape.latents, hops}, std::vector<float>(shape.latents * hops));
+  build.add("golden.output", {shape.channels, frames}, std::vector<float>(shape.channels * frames));
+}
+
+json encoder(Builder& build, const SampleOptions& o) {
+  std::vector<json> layers{build.conv("encoder.0", o.channels * o.bands, o.width, {.kernel = 7})};
+  int width = o.width;
+  for (std::size_t i = 0; i < o.strides.size(); ++i) {
+    const std::string at = "encoder." + std::to_string(i + 1);
+    const int stride = o.strides[i];
+    layers.push_back(build.residual(
+        at + ".unit", 0, 1,
+        build.serial(at + ".body", {build.activation(at + ".act0", width),
+                                    build.conv(at + ".dilated", width, width, {.kernel = 3, .dilation = 3}),
+                                    build.activation(at + ".act1", width), build.conv(at + ".point", width, width, {})})));
+    layers.push_back(i == 0 ? build.snakes(at + ".act", width) : build.activation(at + ".act", width));
+    const ConvShape down{.kernel = std::max(2 * stride, 3), .stride = stride, .hold = i == 0 ? stride - 1 : 0, .bias = i > 0};
+    layers.push_back(build.conv(at + ".down", width, 2 * width, down));
+    width *= 2;
+  }
+  layers.push_back(build.activation("encoder.act", width));
+  layers.push_back(build.conv("encoder.out", width, 2 * o.latent_size, {.kernel = 3, .groups = 2, .bias = true}));
+  return build.serial("encoder", layers);
+}
+
+// Three branches with different waits: loudness times waveform (v1), gated waveform (v2), filtered noise.
+json head(Builder& build, const SampleOptions& o) {
+  const int bands = o.channels * o.bands, width = o.width;
+  const json waveform = build.serial("decoder.wave", {build.conv("decoder.wave.0", width, bands, {.kernel = 7}),
+                                                      build.plain("tanh", "decoder.wave.1", bands, bands)});
+  const json loudness =
+      build.serial("decoder.loudness", {build.conv("decoder.loudness.0", width, o.channels, {.kernel = 3}),
+                                        build.amplitude("decoder.loudness.1", o.channels, 0.0),
+                                        build.repeat("decoder.loudness.2", o.channels, o.bands)});
+  const json gated =
+      build.serial("decoder.gated", {build.activation("decoder.gated.0", width),
+                                     build.conv("decoder.gated.1", width, 2 * bands, {.kernel = 5, .bias = true}),
+                                     build.plain("gated_half", "decoder.gated.2", 2 * bands, bands)});
+  std::vector<json> branches{build.combine("product", "decoder.product", {waveform, loudness}, {0, 2}), gated};
+  std::vector<int> waits{3, 0};
+  if (o.noise) {
+    const int magnitudes = bands * o.noise_bands;
+    branches.push_back(build.serial(
+        "decoder.noise",
+        {build.conv("decoder.noise.0", width, width, {.kernel = 3, .stride = 2, .hold = 1}),
+         build.activation("decoder.noise.1", width),
+         build.conv("decoder.noise.2", width, magnitudes, {.kernel = 3, .stride = 2}),
+         build.amplitude("decoder.noise.3", magnitudes, -1.0),
+         build.filtered_noise("decoder.noise.4", bands, o.noise_bands, 4, 2)}));
+    waits.push_back(1);
+  }
+  return build.combine("sum", "decoder.head", branches, waits);
+}
+
+json decoder(Builder& build, const SampleOptions& o) {
+  int width = o.width << o.strides.size();
+  std::vector<json> layers{build.conv("decoder.0", o.latent_size, width, {.kernel = 3, .bias = true})};
+  for (std::size_t i = o.strides.size(); i-- > 0;) {
+    const std::string at = "decoder." + std::to_string(o.strides.size() - i);
+    layers.push_back(build.activation(at + ".act", width));
+    layers.push_back(build.upsample(at + ".up", width, width / 2, o.strides[i], 2, i == 0));
+    width /= 2;
+    layers.push_back(build.residual(
+        at + ".unit", 2, 0,
+        build.serial(at + ".body", {build.activation(at + ".act0", width),
+                                    build.conv(at + ".dilated", width, width, {.kernel = 3, .dilation = 9}),
+                                    build.activation(at + ".act1", width),
+                                    build.conv(at + ".second", width, width, {.kernel = 3})})));
+  }
+  layers.push_back(head(build, o));
+  layers.push_back(build.plain("tanh", "decoder.tanh", o.channels * o.bands, o.channels * o.bands));
+  return build.serial("decoder", layers);
+}
+
+void put(std::vector<std::byte>& out, std::uint64_t value, int bytes) {
+  for (int i = 0; i < bytes; ++i) out.push_back(static_cast<std::byte>(value >> (8 * i)));
+}
+
+}  // namespace
+
+SampleTensor& SampleFile::tensor(const std::string& name) {
+  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& t) { return t.name == name; });
+  if (found == tensors.end()) throw std::out_of_range("sample: no tensor " + name);
+  return *found;
+}
+
+std::string SampleFile::header() const {
+  json header;
+  header["__metadata__"] = metadata;
+  std::size_t at = 0;
+  for (const SampleTensor& t : tensors) {
+    const std::size_t end = at + t.values.size() * (t.bf16 ? 2 : 4);
+    header[t.name] = {{"dtype", t.bf16 ? "BF16" : "F32"}, {"shape", t.shape}, {"data_offsets", {at, end}}};
+    at = end;
+  }
+  return header.dump();
+}
+
+std::vector<std::byte> SampleFile::data() const {
+  std::vector<std::byte> out;
+  for (const SampleTensor& t : tensors) {
+    for (const float v : t.values) {
+      if (t.bf16)
+        put(out, to_bf16(v), 2);
+      else
+        put(out, std::bit_cast<std::uint32_t>(v), 4);
+    }
+  }
+  return out;
+}
+
+std::vector<std::byte> SampleFile::bytes() const { return assembled(header(), data()); }
+
+std::vector<std::byte> assembled(const std::string& header, const std::vector<std::byte>& data) {
+  std::vector<std::byte> out;
+  put(out, header.size(), 8);
+  const auto* text = reinterpret_cast<const std::byte*>(header.data());
+  out.insert(out.end(), text, text + header.size());
+  out.insert(out.end(), data.begin(), data.end());
+  return out;
+}
+
+SampleFile every_op(const SampleOptions& o) {
+  Builder build(o.seed);
+  const int bands = o.channels * o.bands;
+  int hop = o.bands;
+  for (const int stride : o.strides) hop *= stride;
+  const json analysis =
+      build.conv("analysis", o.channels, bands, {.kernel = 2 * o.bands + 3, .stride = o.bands, .groups = o.channels});
+  const json synthesis = build.upsample("synthesis", bands, o.channels, o.bands, 3);
+  build.bf16 = o.bf16;
+  build.snake = o.snake;
+  const json front = build.serial("front", {analysis, encoder(build, o)});
+  const json back = build.serial("back", {decoder(build, o), synthesis});
+  const json graph = {{"front", front},
+                      {"latent", build.variational(o.latent_size, o.kept, 1)},
+                      {"completion", build.fill(o.kept, o.latent_size, 0)},
+                      {"back", back}};
+  const Shape shape{o.channels, hop, o.kept, o.latent_size};
+  describe(build.file, graph, shape, o.bf16);
+  add_golden(build, shape, 12);
+  return build.file;
+}
+
+SampleFile minimal(int hop, std::uint32_t seed) {
+  Builder build(seed);
+  const json graph = {{"front", build.conv("front", 1, 2, {.kernel = hop, .stride = hop})},
+                      {"latent", build.variational(1, 1, 1)},
+                      {"completion", build.fill(1, 1, 0)},
+                      {"back", build.upsample("back", 1, 1, hop, 1)}};
+  const Shape shape{1, hop, 1, 1};
+  describe(build.file, graph, shape, false);
+  add_golden(build, shape, 4);
+  return build.file;
+}
+
+}  // namespace ravel::test

@@ -41,14 +41,14 @@ class Engine {
 
   // Everything below is for the audio thread: no allocation, lock or system call.
 
-  // `hops` whole hops, 1..max_hops. in[stream * in_channels + channel] points at hops * in_frames() values, out alike;
+  // `hops` whole hops, 1 to max_hops. NaN and infinity in audio or latents count as 0. in[stream * in_channels + channel] points at hops * in_frames() values, out alike;
   // they must not overlap.
   void process(const float* const* in, float* const* out, int hops) noexcept;
 
   // One callback of the sliced schedule is begin, advance, end. `begin` takes the slice's share of audio and runs the
   // layers that keep up with it; `advance` does a share of the core; `end` runs the last layers and gives the slice's
-  // share of audio. Latent frames come with the first slice of a hop and go with the last. The same samples as
-  // `process`, sliced_delay() frames later.
+  // share of audio. A latent frame is read in the first slice of a hop, and the newest one is given in every slice.
+  // The same samples as `process`, sliced_delay_samples() later; between resets, use one or the other.
   void begin(const float* const* in) noexcept;
   void advance() noexcept;
   void end(float* const* out) noexcept;
@@ -67,7 +67,7 @@ class Engine {
   int in_frames() const noexcept;   // of one hop
   int out_frames() const noexcept;  // of one hop
   int delay() const noexcept;       // output frames by which `process` is late
-  int sliced_delay() const noexcept;  // more output frames by which the slices are late, waiting for the hop included
+  int sliced_delay_samples() const noexcept;  // by which the slices are later, waiting for a whole hop included
   std::size_t history_bytes() const noexcept;
 
   // Not for the audio thread: the schedule, and one `process` call with the seconds of every op added to `seconds`.

@@ -1,0 +1,497 @@
+// Compiles a graph: walks its layers once a method, fuses activations and residual sums, packs the weights.
+#include "engine/blueprint.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <new>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "kernels/pack.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace ravel::engine {
+
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+// Rows a hop from which the native bfloat16 dot product pays; below, weights come in slower than they are used, and
+// widening them keeps float32 activations for free.
+constexpr int kDotRows = 4;
+
+std::size_t rounded_up(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
+
+}  // namespace
+
+Arena::Arena(std::size_t bytes) : bytes_(bytes) {
+  const std::size_t alignment = bytes >= kHugePage ? kHugePage : kernels::kAlignment;
+  const std::size_t size = rounded_up(std::max<std::size_t>(bytes, 1), alignment);
+#if defined(_MSC_VER)
+  auto* data = static_cast<std::byte*>(_aligned_malloc(size, alignment));
+#else
+  auto* data = static_cast<std::byte*>(std::aligned_alloc(alignment, size));
+#endif
+  if (data == nullptr) throw std::bad_alloc();
+  data_.reset(data);
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  if (alignment == kHugePage) madvise(data, size, MADV_HUGEPAGE);
+#endif
+  std::memset(data, 0, size);
+}
+
+void Arena::Free::operator()(std::byte* data) const noexcept {
+#if defined(_MSC_VER)
+  _aligned_free(data);
+#else
+  std::free(data);
+#endif
+}
+
+const char* name(Op::Kind kind) noexcept {
+  switch (kind) {
+    case Op::Kind::conv: return "conv";
+    case Op::Kind::activate: return "activate";
+    case Op::Kind::tanh: return "tanh";
+    case Op::Kind::amplitude: return "amplitude";
+    case Op::Kind::gate: return "gate";
+    case Op::Kind::snake: return "snake";
+    case Op::Kind::repeat: return "repeat";
+    case Op::Kind::add: return "add";
+    case Op::Kind::multiply: return "multiply";
+    case Op::Kind::noise: return "noise";
+    case Op::Kind::latent: return "latent";
+    case Op::Kind::fill: return "fill";
+  }
+  return "?";
+}
+
+namespace {
+
+// Weights that some program needs, packed once however many programs share them.
+class Packer {
+ public:
+  explicit Packer(Blueprint& blueprint) : blueprint_(blueprint) {}
+
+  // Group `group` of `groups` of a weight (outputs, taps, run), `rows` results a hop. `owner` tells weights apart.
+  int add(const void* owner, int group, int groups, const graph::Tensor* tensor, const std::vector<float>* values,
+          const std::vector<float>* bias, kernels::Weights shape, int rows) {
+    const auto key = std::make_tuple(owner, group, shape.format);
+    if (const auto found = packed_.find(key); found != packed_.end()) return found->second;
+    shape.width = blueprint_.kernels->panel_width(shape.outputs, shape.format, rows);
+    shape.panels = (shape.outputs + shape.width - 1) / shape.width;
+    const int index = static_cast<int>(blueprint_.weights.size());
+    blueprint_.weights.push_back(shape);
+    jobs_.push_back({group, groups, tensor, values, bias});
+    packed_.emplace(key, index);
+    return index;
+  }
+
+  void pack() {
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i < jobs_.size(); ++i) bytes += room(i);
+    blueprint_.arena = Arena(bytes);
+    std::byte* at = blueprint_.arena.data();
+    for (std::size_t i = 0; i < jobs_.size(); ++i) {
+      auto& weights = blueprint_.weights[i];
+      const Job& job = jobs_[i];
+      const std::vector<float> all = job.tensor != nullptr ? job.tensor->values() : *job.values;
+      const float* share = all.data() + all.size() / job.groups * job.group;
+      const float* bias = has_bias(job) ? job.bias->data() + std::size_t(weights.outputs) * job.group : nullptr;
+      const std::size_t used = room(i);
+      weights = kernels::pack(share, bias, weights.outputs, weights.taps, weights.run, weights.width, weights.format, at);
+      at += used;
+    }
+  }
+
+ private:
+  struct Job {
+    int group, groups;
+    const graph::Tensor* tensor;
+    const std::vector<float>* values;
+    const std::vector<float>* bias;
+  };
+
+  static bool has_bias(const Job& job) { return job.bias != nullptr && !job.bias->empty(); }
+
+  std::size_t room(std::size_t i) const {
+    const kernels::Weights& w = blueprint_.weights[i];
+    return kernels::packed_bytes(w.outputs, w.taps, w.run, w.width, w.format, has_bias(jobs_[i]));
+  }
+
+  Blueprint& blueprint_;
+  std::vector<Job> jobs_;
+  std::map<std::tuple<const void*, int, kernels::Format>, int> packed_;
+};
+
+// A signal as its reader wants it: late by `behind` rows, through leaky(slope).
+struct Value {
+  int signal = 0;
+  int behind = 0;
+  float slope = 1;
+};
+
+class Compiler {
+ public:
+  Compiler(const Blueprint& blueprint, Packer& packer, Program& program)
+      : blueprint_(blueprint), packer_(packer), program_(program) {}
+
+  Value input(int channels, int frames, bool planar) {
+    program_.in_channels = channels;
+    program_.in_frames = frames;
+    const Value value = new_signal(channels, frames, -1);
+    program_.input = raw_buffer(value.signal);
+    if (planar) {
+      program_.buffers[program_.input].planes = channels;
+      program_.buffers[program_.input].width = 1;
+    }
+    return value;
+  }
+
+  void output(Value value) {
+    program_.output = read(value, 0, false);
+    program_.out_channels = signals_[value.signal].channels;
+    program_.out_frames = signals_[value.signal].frames;
+    const auto& buffer = program_.buffers[program_.output.buffer];
+    if (buffer.planes != 1) throw Error("the model gives back its input: there is nothing to run");
+    // the newest row stays readable
+    program_.buffers[program_.output.buffer].history = std::max(buffer.history, value.behind + 1);
+  }
+
+  Value emit(const graph::Node& node, Value x) {
+    return std::visit([&](const auto& layer) { return emit(node, layer, x); }, node.op);
+  }
+
+ private:
+  struct Variant {
+    float slope;
+    bool bf16;
+    int buffer;
+  };
+  struct Signal {
+    int channels, frames, producer;
+    int raw = -1;
+    std::vector<Variant> variants;
+  };
+
+  Value new_signal(int channels, int frames, int producer) {
+    signals_.push_back({channels, frames, producer, -1, {}});
+    return {static_cast<int>(signals_.size()) - 1, 0, 1};
+  }
+
+  int new_buffer(int width, int frames, bool bf16) {
+    Buffer buffer;
+    buffer.width = width;
+    buffer.frames = frames;
+    buffer.bf16 = bf16;
+    program_.buffers.push_back(buffer);
+    return static_cast<int>(program_.buffers.size()) - 1;
+  }
+
+  int raw_buffer(int index) {
+    Signal& signal = signals_[index];
+    if (signal.raw < 0) {
+      signal.raw = new_buffer(signal.channels, signal.frames, false);
+      if (signal.producer >= 0) program_.ops[signal.producer].raw = signal.raw;
+    }
+    return signal.raw;
+  }
+
+  int variant_buffer(int index, float slope, bool bf16) {
+    for (const Variant& v : signals_[index].variants) {
+      if (v.slope == slope && v.bf16 == bf16) return v.buffer;
+    }
+    const int buffer = new_buffer(signals_[index].channels, signals_[index].frames, bf16);
+    const int producer = signals_[index].producer;
+    if (producer >= 0 && program_.ops[producer].kind == Op::Kind::conv && program_.ops[producer].act < 0) {
+      program_.ops[producer].act = buffer;
+      program_.ops[producer].slope = slope;
+    } else {
+      Op op = map(Op::Kind::activate, producer >= 0 ? program_.ops[producer].name : "input", {index, 0, 1});
+      op.act = buffer;
+      op.slope = slope;
+      program_.ops.push_back(std::move(op));
+    }
+    signals_[index].variants.push_back({slope, bf16, buffer});
+    return buffer;
+  }
+
+  Reader read(Value value, int window, bool bf16) {
+    const bool plain = value.slope == 1 && !bf16;
+    const int index = plain ? raw_buffer(value.signal) : variant_buffer(value.signal, value.slope, bf16);
+    Buffer& buffer = program_.buffers[index];
+    buffer.history = std::max(buffer.history, window + value.behind);
+    return {index, value.behind};
+  }
+
+  bool comes_in_planes(int signal) const {
+    const int raw = signals_[signal].raw;
+    return raw >= 0 && program_.buffers[raw].planes > 1;
+  }
+
+  // An op that turns rows of `x` into as many rows.
+  Op map(Op::Kind kind, const std::string& name, Value x) {
+    Op op;
+    op.kind = kind;
+    op.name = name;
+    op.a = read(x, 0, false);
+    op.rows_in = op.rows_out = signals_[x.signal].frames;
+    return op;
+  }
+
+  // Appends an op whose result is a new signal of these channels.
+  Value append(Op op, int channels) {
+    const int frames = op.rows_out;
+    program_.ops.push_back(std::move(op));
+    return new_signal(channels, frames, static_cast<int>(program_.ops.size()) - 1);
+  }
+
+  Value append_map(Op op, int channels) {
+    const Value y = append(std::move(op), channels);
+    raw_buffer(y.signal);
+    return y;
+  }
+
+  kernels::Format format(const graph::Tensor& weight, int rows, int run) const {
+    if (weight.type == graph::Tensor::Type::f32) return kernels::f32;
+    const bool native = blueprint_.kernels->isa == Isa::avx512_bf16;
+    return native && rows >= kDotRows && run % 2 == 0 ? kernels::bf16_dot : kernels::bf16;
+  }
+
+  Value emit(const graph::Node&, const graph::Serial& serial, Value x) {
+    for (const graph::Node& layer : serial.layers) x = emit(layer, x);
+    return x;
+  }
+
+  Value emit(const graph::Node& node, const graph::Combine& combine, Value x) {
+    std::optional<Value> total;
+    for (std::size_t i = 0; i < combine.branches.size(); ++i) {
+      Value y = emit(combine.branches[i], x);
+      y.behind += combine.waits[i];
+      total = total ? combined(node, combine.product, *total, y) : y;
+    }
+    return *total;
+  }
+
+  // Whether the convolution that makes `value` can still add `other` to its result before storing it.
+  bool takes(Value value, Value other) const {
+    const Signal& signal = signals_[value.signal];
+    if (signal.producer < 0 || value.behind != 0 || value.slope != 1 || other.slope != 1) return false;
+    if (signal.raw >= 0 || !signal.variants.empty()) return false;
+    const Op& op = program_.ops[signal.producer];
+    return op.kind == Op::Kind::conv && op.b.buffer < 0 && signals_[other.signal].producer < signal.producer;
+  }
+
+  Value combined(const graph::Node& node, bool product, Value a, Value b) {
+    if (!product && takes(b, a)) std::swap(a, b);
+    if (!product && takes(a, b)) {
+      const Reader addend = read(b, 0, false);
+      program_.ops[signals_[a.signal].producer].b = addend;
+      return a;
+    }
+    Op op = map(product ? Op::Kind::multiply : Op::Kind::add, node.name, a);
+    op.b = read(b, 0, false);
+    return append_map(std::move(op), node.out_channels);
+  }
+
+  Value emit(const graph::Node& node, const graph::Conv1d& conv, Value x) {
+    const int frames = signals_[x.signal].frames;
+    if (frames % conv.stride != 0) {
+      throw Error(node.name + ": its stride " + std::to_string(conv.stride) + " does not divide the " +
+                  std::to_string(frames) + " frames that a hop brings");
+    }
+    Op op;
+    op.kind = Op::Kind::conv;
+    op.name = node.name;
+    op.rows_in = frames;
+    op.rows_out = frames / conv.stride;
+    op.down = op.stride = conv.stride;
+    op.window = conv.history();
+    const int inputs = node.in_channels / conv.groups;
+    const int outputs = node.out_channels / conv.groups;
+    const bool planar = comes_in_planes(x.signal);
+    // without gaps between its taps a window is one run of values
+    const bool dense = conv.dilation == 1 && (conv.groups == 1 || planar);
+    kernels::Weights shape{};
+    shape.taps = dense ? 1 : conv.kernel;
+    shape.run = dense ? conv.kernel * inputs : inputs;
+    shape.outputs = outputs;
+    shape.format = format(conv.weight, op.rows_out, inputs);
+    op.tap_stride = conv.dilation * (planar ? 1 : node.in_channels);
+    op.a = read(x, op.window, shape.format == kernels::bf16_dot);
+    for (int group = 0; group < conv.groups; ++group) {
+      ConvPart part;
+      part.weights = packer_.add(&conv, group, conv.groups, &conv.weight, nullptr, &conv.bias, shape, op.rows_out);
+      part.x_plane = planar ? group : 0;
+      part.x_column = planar ? 0 : group * inputs;
+      part.y_column = group * outputs;
+      op.parts.push_back(part);
+    }
+    account(op, shape, op.rows_out);
+    return append(std::move(op), node.out_channels);
+  }
+
+  Value emit(const graph::Node& node, const graph::Upsample& upsample, Value x) {
+    Op op;
+    op.kind = Op::Kind::conv;
+    op.name = node.name;
+    op.rows_in = signals_[x.signal].frames;
+    op.rows_out = op.rows_in * upsample.ratio;
+    op.window = upsample.taps - 1;
+    op.out_step = upsample.ratio;
+    kernels::Weights shape{};
+    shape.taps = 1;
+    shape.run = upsample.taps * node.in_channels;
+    shape.outputs = upsample.ratio * node.out_channels;
+    shape.format = format(upsample.weight, op.rows_in, node.in_channels);
+    op.a = read(x, op.window, shape.format == kernels::bf16_dot);
+    ConvPart part;
+    part.weights = packer_.add(&upsample, 0, 1, &upsample.weight, nullptr, &upsample.bias, shape, op.rows_in);
+    op.parts.push_back(part);
+    account(op, shape, op.rows_in);
+    return append(std::move(op), node.out_channels);
+  }
+
+  void account(Op& op, const kernels::Weights& shape, int results) const {
+    const double products = double(shape.outputs) * shape.taps * shape.run * double(op.parts.size());
+    op.flops = 2 * products * results;
+    op.weight_bytes = products * (shape.format == kernels::f32 ? 4 : 2);
+  }
+
+  Value emit(const graph::Node&, const graph::Delay& delay, Value x) {
+    x.behind += delay.frames;
+    return x;
+  }
+
+  Value emit(const graph::Node& node, const graph::LeakyReLU& leaky, Value x) {
+    if (x.slope != 1) {
+      Op op = map(Op::Kind::activate, node.name, x);
+      op.slope = 1;
+      x = append_map(std::move(op), node.in_channels);
+    }
+    x.slope = leaky.slope;
+    return x;
+  }
+
+  Value emit(const graph::Node& node, const graph::Snake& snake, Value x) {
+    Op op = map(Op::Kind::snake, node.name, x);
+    op.vector = snake.alpha;
+    return append_map(std::move(op), node.out_channels);
+  }
+
+  Value emit(const graph::Node& node, const graph::Tanh&, Value x) {
+    return append_map(map(Op::Kind::tanh, node.name, x), node.out_channels);
+  }
+
+  Value emit(const graph::Node& node, const graph::Amplitude& amplitude, Value x) {
+    Op op = map(Op::Kind::amplitude, node.name, x);
+    op.offset = amplitude.offset;
+    return append_map(std::move(op), node.out_channels);
+  }
+
+  Value emit(const graph::Node& node, const graph::GatedHalf&, Value x) {
+    return append_map(map(Op::Kind::gate, node.name, x), node.out_channels);
+  }
+
+  Value emit(const graph::Node& node, const graph::Repeat&, Value x) {
+    return append_map(map(Op::Kind::repeat, node.name, x), node.out_channels);
+  }
+
+  int noise_source(int node, int channels) {
+    program_.noises.push_back({node, channels});
+    return static_cast<int>(program_.noises.size()) - 1;
+  }
+
+  Value emit(const graph::Node& node, const graph::FilteredNoise& noise, Value x) {
+    Op op = map(Op::Kind::noise, node.name, x);
+    op.rows_out = op.rows_in * noise.ratio;
+    op.noise_bands = noise.noise_bands;
+    op.ratio = noise.ratio;
+    op.vector = noise.response;
+    op.noise = noise_source(noise.node, noise.bands);
+    op.noise_buffer = new_buffer(noise.bands, op.rows_out, false);
+    const int taps = 2 * (noise.noise_bands - 1);
+    program_.buffers[op.noise_buffer].history = taps - 1;
+    op.flops = 2.0 * noise.bands * taps * (op.rows_out + double(op.rows_in) * noise.noise_bands);
+    return append_map(std::move(op), node.out_channels);
+  }
+
+  Value emit(const graph::Node& node, const graph::Variational& latent, Value x) {
+    Op op = map(Op::Kind::latent, node.name, x);
+    op.kept = latent.kept;
+    op.size = latent.size;
+    op.noise = noise_source(latent.node, latent.size);
+    kernels::Weights shape{};
+    shape.taps = 1;
+    shape.run = latent.size;
+    shape.outputs = latent.size;
+    shape.format = kernels::f32;
+    ConvPart part;
+    part.weights = packer_.add(&latent, 0, 1, nullptr, &latent.rotation, nullptr, shape, 1);
+    op.parts.push_back(part);
+    return append_map(std::move(op), node.out_channels);
+  }
+
+  Value emit(const graph::Node& node, const graph::Fill& fill, Value x) {
+    Op op = map(Op::Kind::fill, node.name, x);
+    op.kept = fill.kept;
+    op.size = fill.size;
+    op.noise = noise_source(fill.node, std::max(fill.size - fill.kept, 0));
+    program_.shapes_latents = true;
+    return append_map(std::move(op), node.out_channels);
+  }
+
+  const Blueprint& blueprint_;
+  Packer& packer_;
+  Program& program_;
+  std::vector<Signal> signals_;
+};
+
+// A filter bank reads every audio channel by itself: then channels come as planes.
+bool reads_planes(const graph::Node& node) {
+  if (const auto* serial = std::get_if<graph::Serial>(&node.op)) {
+    return !serial->layers.empty() && reads_planes(serial->layers.front());
+  }
+  const auto* conv = std::get_if<graph::Conv1d>(&node.op);
+  return conv != nullptr && conv->groups == node.in_channels;
+}
+
+Program compile(const graph::Graph& graph, Method method, const Blueprint& blueprint, Packer& packer) {
+  Program program;
+  Compiler compiler(blueprint, packer, program);
+  Value x;
+  if (method == Method::decode) {
+    x = compiler.input(graph.info.latents, 1, false);
+  } else {
+    x = compiler.input(graph.info.channels, graph.info.hop_samples, reads_planes(graph.front));
+    x = compiler.emit(graph.front, x);
+    x = compiler.emit(graph.latent, x);
+  }
+  if (method != Method::encode) {
+    x = compiler.emit(graph.completion, x);
+    x = compiler.emit(graph.back, x);
+  }
+  compiler.output(x);
+  return program;
+}
+
+}  // namespace
+
+std::unique_ptr<const Blueprint> compile(const graph::Graph& graph, const kernels::Table& table) {
+  auto blueprint = std::make_unique<Blueprint>();
+  blueprint->kernels = &table;
+  Packer packer(*blueprint);
+  for (const Method method : {Method::forward, Method::encode, Method::decode}) {
+    blueprint->programs[static_cast<std::size_t>(method)] = compile(graph, method, *blueprint, packer);
+  }
+  packer.pack();
+  return blueprint;
+}
+
+}  // namespace ravel::engine

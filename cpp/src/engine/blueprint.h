@@ -1,0 +1,107 @@
+// A checked graph compiled for one instruction set: packed weights, and for each method a list of ops over buffers.
+//
+// A signal between layers lies in buffers of channels-last rows that keep as much past as their readers need, so a
+// delay, a hold or a skip path costs nothing: its reader looks further back. Activations are not ops: the convolution
+// that makes a signal stores it as its readers want it (plain, activated, as bfloat16), residual sums included.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "model/graph.h"
+#include "ravel/model.h"
+
+namespace ravel::engine {
+
+// Memory that weights are read from: huge pages where the system has them, since a hop walks through all of it.
+class Arena {
+ public:
+  Arena() = default;
+  explicit Arena(std::size_t bytes);
+  std::byte* data() const noexcept { return data_.get(); }
+  std::size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  struct Free {
+    void operator()(std::byte* data) const noexcept;
+  };
+  std::unique_ptr<std::byte[], Free> data_;
+  std::size_t bytes_ = 0;
+};
+
+struct Buffer {
+  int width = 0;   // values of a row
+  int planes = 1;  // audio comes with a plane a channel, everything else as rows of all channels
+  int frames = 0;  // rows a hop
+  int history = 0;  // rows before the newest block that some reader looks back to
+  bool bf16 = false;
+};
+
+// Where an op reads: rows of its block, `behind` rows earlier.
+struct Reader {
+  int buffer = -1;
+  int behind = 0;
+};
+
+// One convolution of a group of channels; most ops have one.
+struct ConvPart {
+  int weights = 0;  // index into Blueprint::weights
+  int x_plane = 0, x_column = 0, y_column = 0;
+};
+
+struct Noise {
+  int node = 0, channels = 0;
+};
+
+struct Op {
+  enum class Kind { conv, activate, tanh, amplitude, gate, snake, repeat, add, multiply, noise, latent, fill };
+
+  Kind kind = Kind::conv;
+  std::string name;
+  Reader a, b;            // b: the second operand, or what a convolution adds
+  int raw = -1, act = -1;  // buffers written: the result, and leaky(result, slope), as bfloat16 if that buffer is
+  float slope = 1;
+  int rows_in = 0, rows_out = 0;  // a hop
+  int down = 1;                   // rows_in come in multiples of this
+
+  std::vector<ConvPart> parts;  // conv; latent: the rotation
+  int stride = 1, tap_stride = 0;  // tap_stride in values
+  int window = 0;                  // past rows that the window of a block's first output starts at
+  int out_step = 1;                // rows of the buffer that one result fills (upsampling)
+  float offset = 0;                              // amplitude
+  std::vector<float> vector;                     // snake: alpha; noise: response
+  int noise_bands = 0, ratio = 1;                // noise
+  int noise = -1;                                // index into Program::noises
+  int noise_buffer = -1;                         // noise: rows of white noise
+  int kept = 0, size = 0;                        // latent, fill
+
+  double flops = 0, weight_bytes = 0;  // a hop and stream
+};
+
+struct Program {
+  std::vector<Buffer> buffers;
+  std::vector<Op> ops;
+  std::vector<Noise> noises;
+  int input = -1;  // buffer that the caller's data goes into
+  Reader output;
+  int in_channels = 0, out_channels = 0;
+  int in_frames = 0, out_frames = 0;  // a hop
+  bool shapes_latents = false;        // decode and forward: scale and bias before `fill`
+};
+
+struct Blueprint {
+  const kernels::Table* kernels = nullptr;
+  Arena arena;
+  std::vector<kernels::Weights> weights;
+  std::array<Program, 3> programs;  // by Method
+};
+
+std::unique_ptr<const Blueprint> compile(const graph::Graph& graph, const kernels::Table& table);
+
+const char* name(Op::Kind kind) noexcept;
+
+}  // namespace ravel::engine

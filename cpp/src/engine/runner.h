@@ -1,0 +1,73 @@
+// Runs the ops of a program over the rows of one or several streams.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/blueprint.h"
+#include "engine/noise.h"
+#include "engine/rows.h"
+#include "engine/schedule.h"
+
+namespace ravel::engine {
+
+// What a performer may turn while it plays.
+struct Controls {
+  float temperature = 0;
+  float fill = 0;
+  bool noise = true;
+  std::int64_t seed = 0;
+  std::vector<float> scale, bias;  // a latent
+};
+
+class Runner {
+ public:
+  // `late[b]`: rows of buffer b that may wait for a reader, `blocks`: most hops that are written at once.
+  Runner(const Blueprint& blueprint, const Program& program, int streams, int blocks, const std::vector<int>& late);
+
+  void reset() noexcept;
+  void reseed() noexcept;
+
+  // `rows` rows of the input, from in[stream * channels + channel] + offset.
+  void take(const float* const* in, int rows) noexcept;
+  // Rows first .. first + rows - 1 of the output since the reset, to out[stream * channels + channel].
+  void give(std::int64_t first, int rows, float* const* out) noexcept;
+
+  // An op over the next `rows_in` rows of its input.
+  void run(int op, int rows_in) noexcept;
+  // A part of it; the parts of a block are run in order.
+  void run(const Unit& unit, int rows_in) noexcept;
+  // The whole of an op as a unit.
+  Unit whole(int op, int rows_in) const noexcept;
+
+  std::int64_t rows_ready() const noexcept;  // of the output
+  std::size_t bytes() const noexcept { return arena_.bytes(); }
+
+  Controls controls;
+
+ private:
+  struct Clock {
+    std::int64_t in = 0, out = 0;  // rows read and written so far
+  };
+
+  void open(const Op& op, int rows_out) noexcept;
+  void close(int index, int rows_in, int rows_out) noexcept;
+  void convolve(const Op& op, const Clock& clock, const Unit& unit) noexcept;
+  void map(const Op& op, const Clock& clock, int rows) noexcept;
+  void make_noise(const Op& op, const Clock& clock, int rows_in) noexcept;
+  void draw_latent(const Op& op, const Clock& clock, int rows) noexcept;
+  void fill(const Op& op, const Clock& clock, int rows) noexcept;
+  void remember_noise(const Op& op) noexcept;
+
+  const Blueprint& blueprint_;
+  const kernels::Table& kernels_;
+  const Program& program_;
+  int streams_;
+  std::vector<Rows> rows_;
+  std::vector<Clock> clocks_;
+  std::vector<NoiseState> noises_;
+  Arena arena_;
+  std::vector<float> scratch_;
+};
+
+}  // namespace ravel::engine

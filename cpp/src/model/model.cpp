@@ -1,0 +1,83 @@
+// A model: the file's graph, compiled, and the golden pair that proves it on this machine.
+#include "ravel/model.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/blueprint.h"
+#include "model/graph.h"
+#include "model/file.h"
+#include "ravel/engine.h"
+
+namespace ravel {
+
+const char* name(Method method) noexcept {
+  switch (method) {
+    case Method::forward: return "forward";
+    case Method::encode: return "encode";
+    case Method::decode: return "decode";
+  }
+  return "?";
+}
+
+struct Model::Golden {
+  graph::Golden pair;
+};
+
+Model::~Model() = default;
+
+std::shared_ptr<const Model> Model::load(const std::string& path, Isa isa) {
+  const FileBytes file = read_file(path);
+  try {
+    return parse(file.data.get(), file.size, isa);
+  } catch (const Error& error) {
+    throw Error(path + ": " + error.what());
+  }
+}
+
+std::shared_ptr<const Model> Model::parse(const std::byte* bytes, std::size_t size, Isa isa) {
+  graph::Graph graph = graph::read(bytes, size);
+  std::shared_ptr<Model> model(new Model);
+  model->isa_ = isa;
+  model->blueprint_ = engine::compile(graph, kernels::table(isa));
+  model->info_ = std::move(graph.info);
+  model->golden_ = std::make_unique<Golden>(Golden{std::move(graph.golden)});
+  return model;
+}
+
+std::size_t Model::weight_bytes() const noexcept { return blueprint_->arena.bytes(); }
+
+std::array<double, 3> Model::selftest() const {
+  // an engine keeps its model alive, and this one outlives the test
+  const std::shared_ptr<const Model> self(std::shared_ptr<const Model>(), this);
+  const graph::Golden& golden = golden_->pair;
+  std::array<double, 3> errors{};
+  for (const Method method : {Method::forward, Method::encode, Method::decode}) {
+    const std::vector<float>& x = method == Method::decode ? golden.latents : golden.audio;
+    const std::vector<float>& y = method == Method::encode ? golden.latents : golden.output;
+    Engine engine(self, method);
+    engine.set_temperature(0);
+    std::vector<float> result(y.size());
+    const MethodInfo& info = info_.method(method);
+    const std::size_t in_frames = x.size() / info.in_channels, out_frames = y.size() / info.out_channels;
+    std::vector<const float*> in(info.in_channels);
+    std::vector<float*> out(info.out_channels);
+    for (int hop = 0; hop < golden.hops; ++hop) {
+      for (int c = 0; c < info.in_channels; ++c) in[c] = x.data() + c * in_frames + std::size_t(hop) * engine.in_frames();
+      for (int c = 0; c < info.out_channels; ++c) {
+        out[c] = result.data() + c * out_frames + std::size_t(hop) * engine.out_frames();
+      }
+      engine.process(in.data(), out.data(), 1);
+    }
+    double worst = 0, peak = 1e-9;
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      const double error = std::abs(double(result[i]) - y[i]);
+      worst = error <= worst ? worst : error;  // keeps a NaN
+      peak = std::max(peak, std::abs(double(y[i])));
+    }
+    errors[static_cast<std::size_t>(method)] = worst / peak;
+  }
+  return errors;
+}
+
+}  // namespace ravel

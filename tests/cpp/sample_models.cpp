@@ -37,8 +37,8 @@ class Builder {
 
   json conv(const std::string& name, int in, int out, const ConvShape& c) {
     json node = base("conv1d", name, in, out);
-    node.update({{"kernel", c.kernel}, {"stride", c.stride}, {"dilation", c.dilation}, {"groups", c.groups},
-                 {"hold", c.hold}});
+    node.update(
+        {{"kernel", c.kernel}, {"stride", c.stride}, {"dilation", c.dilation}, {"groups", c.groups}, {"hold", c.hold}});
     add_weight(node, {out, c.kernel, in / c.groups}, c.bias);
     return node;
   }
@@ -53,7 +53,9 @@ class Builder {
     node["frames"] = frames;
     return node;
   }
-  json activation(const std::string& name, int channels) { return snake ? snakes(name, channels) : leaky(name, channels); }
+  json activation(const std::string& name, int channels) {
+    return snake ? snakes(name, channels) : leaky(name, channels);
+  }
   json leaky(const std::string& name, int channels) {
     json node = base("leaky_relu", name, channels, channels);
     node["slope"] = 0.2;
@@ -147,7 +149,10 @@ struct Shape {
 
 void describe(SampleFile& file, const json& graph, const Shape& shape, bool bf16) {
   const auto method = [](int in, int in_ratio, int out, int out_ratio, int delay) {
-    return json{{"in_channels", in}, {"in_ratio", in_ratio}, {"out_channels", out}, {"out_ratio", out_ratio},
+    return json{{"in_channels", in},
+                {"in_ratio", in_ratio},
+                {"out_channels", out},
+                {"out_ratio", out_ratio},
                 {"delay_samples", delay}};
   };
   json curve = json::array();
@@ -186,11 +191,13 @@ json encoder(Builder& build, const SampleOptions& o) {
     const int stride = o.strides[i];
     layers.push_back(build.residual(
         at + ".unit", 0, 1,
-        build.serial(at + ".body", {build.activation(at + ".act0", width),
-                                    build.conv(at + ".dilated", width, width, {.kernel = 3, .dilation = 3}),
-                                    build.activation(at + ".act1", width), build.conv(at + ".point", width, width, {})})));
+        build.serial(at + ".body",
+                     {build.activation(at + ".act0", width),
+                      build.conv(at + ".dilated", width, width, {.kernel = 3, .dilation = 3}),
+                      build.activation(at + ".act1", width), build.conv(at + ".point", width, width, {})})));
     layers.push_back(i == 0 ? build.snakes(at + ".act", width) : build.activation(at + ".act", width));
-    const ConvShape down{.kernel = std::max(2 * stride, 3), .stride = stride, .hold = i == 0 ? stride - 1 : 0, .bias = i > 0};
+    const ConvShape down{
+        .kernel = std::max(2 * stride, 3), .stride = stride, .hold = i == 0 ? stride - 1 : 0, .bias = i > 0};
     layers.push_back(build.conv(at + ".down", width, 2 * width, down));
     width *= 2;
   }
@@ -216,13 +223,12 @@ json head(Builder& build, const SampleOptions& o) {
   std::vector<int> waits{3, 0};
   if (o.noise) {
     const int magnitudes = bands * o.noise_bands;
-    branches.push_back(build.serial(
-        "decoder.noise",
-        {build.conv("decoder.noise.0", width, width, {.kernel = 3, .stride = 2, .hold = 1}),
-         build.activation("decoder.noise.1", width),
-         build.conv("decoder.noise.2", width, magnitudes, {.kernel = 3, .stride = 2}),
-         build.amplitude("decoder.noise.3", magnitudes, -1.0),
-         build.filtered_noise("decoder.noise.4", bands, o.noise_bands, 4, 2)}));
+    branches.push_back(build.serial("decoder.noise",
+                                    {build.conv("decoder.noise.0", width, width, {.kernel = 3, .stride = 2, .hold = 1}),
+                                     build.activation("decoder.noise.1", width),
+                                     build.conv("decoder.noise.2", width, magnitudes, {.kernel = 3, .stride = 2}),
+                                     build.amplitude("decoder.noise.3", magnitudes, -1.0),
+                                     build.filtered_noise("decoder.noise.4", bands, o.noise_bands, 4, 2)}));
     waits.push_back(1);
   }
   return build.combine("sum", "decoder.head", branches, waits);

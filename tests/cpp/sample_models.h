@@ -22,9 +22,9 @@ struct SampleFile {
   std::vector<SampleTensor> tensors;
 
   SampleTensor& tensor(const std::string& name);
-  std::string header() const;               // JSON
-  std::vector<std::byte> data() const;      // all tensors, in order
-  std::vector<std::byte> bytes() const;     // header length, header, data
+  std::string header() const;            // JSON
+  std::vector<std::byte> data() const;   // all tensors, in order
+  std::vector<std::byte> bytes() const;  // header length, header, data
 };
 
 // 8 bytes of little-endian length, the header, the data.

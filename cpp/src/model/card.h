@@ -1,0 +1,16 @@
+// The model card of a file as an Info, checked by itself; what the graph must agree with is checked there.
+#pragma once
+
+#include <string>
+
+#include "ravel/model.h"
+
+namespace ravel {
+
+inline constexpr int kMaxHopSamples = 65536;
+inline constexpr int kMaxChannels = 65536;
+
+// Throws Error, which starts with "card".
+Info read_card(const std::string& text);
+
+}  // namespace ravel

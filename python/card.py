@@ -1,4 +1,4 @@
-"""The model card inside a `.ts`: read without torch, checked once, spoken of in the same words everywhere."""
+"""The model card inside a `.ts` or `.ravel`: read without torch, checked once, spoken of in one way everywhere."""
 
 from __future__ import annotations
 
@@ -11,19 +11,33 @@ from typing import Any
 from .errors import RavelError
 
 FORMAT = 1
-RAVEL_FORMAT = 1
 ENTRY = "ravel.json"
+RAVEL_FORMAT = 1  # of the `.ravel`, whose card is one of its parts
+HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
 
 Card = dict[str, Any]
 
 
 def read_card(path: str | Path) -> Card:
-    """The card of a `.ts`. Raises RavelError if it is missing, damaged, another program's or newer."""
+    """The card of a `.ts` or `.ravel`. Raises RavelError if it is missing, damaged, another program's or newer."""
     path = Path(path)
+    suffix = ".ravel" if path.suffix == ".ravel" else ".ts"
     if path.is_dir():
-        raise RavelError(f"{path} is a folder: give the .ts itself, or the name of a run")
+        raise RavelError(f"{path} is a folder: give the {suffix} itself, or the name of a run")
     if not path.exists():
-        raise RavelError(f"there is no {path}: `ravel export` makes a .ts from a run")
+        raise RavelError(f"there is no {path}: `ravel export` makes a {suffix} from a run")
+    text = _in_ravel(path) if suffix == ".ravel" else _in_script(path)
+    try:
+        card = json.loads(text)
+        version = card["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise RavelError(f"{path} has a damaged card: export it again") from None
+    if version != FORMAT:
+        raise RavelError(f"{path} has card format {version}, this Ravel reads {FORMAT}: update Ravel or export again")
+    return card
+
+
+def _in_script(path: Path) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [name for name in archive.namelist() if name.endswith(f"/extra/{ENTRY}")]
@@ -32,14 +46,34 @@ def read_card(path: str | Path) -> Card:
         raise RavelError(f"{path} is not a TorchScript file, or is cut short ({error}): export it again") from None
     if text is None:
         raise RavelError(f"{path} has no Ravel card: it was not exported by `ravel export`")
+    return text
+
+
+def _in_ravel(path: Path) -> str:
+    """From the header alone: 8 bytes of length, then JSON; the tensors that follow are only counted."""
     try:
-        card = json.loads(text)
-        version = card["format"]
-    except (ValueError, KeyError, TypeError):
-        raise RavelError(f"{path} has a damaged card: export it again") from None
-    if version != FORMAT:
-        raise RavelError(f"{path} has card format {version}, this Ravel reads {FORMAT}: update Ravel or export again")
-    return card
+        with open(path, "rb") as file:
+            size = path.stat().st_size
+            length = int.from_bytes(file.read(8), "little")
+            text = file.read(length) if length <= min(size - 8, HEADER_LIMIT) else b""
+    except OSError as error:
+        raise RavelError(f"could not read {path}: {error.strerror}") from None
+    if not text:
+        raise RavelError(f"{path} is not a .ravel file, or is cut short: export it again")
+    try:
+        header = json.loads(text)
+        about = header.pop("__metadata__", {})
+        data = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+        known, version, card = about.get("format") == "ravel", about.get("version"), about.get("card")
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        raise RavelError(f"{path} is not a .ravel file, or has a damaged header: export it again") from None
+    if not known:
+        raise RavelError(f"{path} has no Ravel card: it was not exported by `ravel export`")
+    if version != str(RAVEL_FORMAT):
+        raise RavelError(f"{path} has version {version}, this Ravel reads {RAVEL_FORMAT}: update Ravel or export again")
+    if data != size - 8 - length:
+        raise RavelError(f"{path} is cut short or has bytes too many: export it again")
+    return str(card)
 
 
 def delay_samples(card: Card, *methods: str) -> int:

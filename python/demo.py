@@ -44,7 +44,7 @@ def demo(out: Path, corpus_seconds: float, budget: str) -> str:
     _say(2, f"training `low` for {budget} into {run.folder}")
     where = ["--runs", str(out), "--name", run.name]
     train.main([str(corpus), *where, "--preset", "low", "--budget", budget, "--fresh", *QUICK])
-    _say(3, f"exporting {ts}")
+    _say(3, f"exporting {ts} and {ts.with_suffix('.ravel')}")
     export.main([str(run.folder), "--streaming", "--out", str(ts), "--force"])
     _say(4, "rendering a phrase that is not in the corpus")
     instrument = Instrument(ts)
@@ -116,7 +116,8 @@ def summary(out: Path, card: Card, history: Sequence[pictures.Entry], speed: flo
         "speed": f"{speed:.1f} x real time on one thread, in blocks of {max(SPEED_BLOCK, hop)}",
         "held out": f"distance {first['validation']['distance']:.2f} before training, "
         f"{last['validation']['distance']:.2f} after {last['step']} steps in {last['seconds']:.0f} s",
-        "model": f"{out / 'demo.ts'}: {card['latents']} latents, for nn~ in Max and Pd",
+        "model": f"{card['latents']} latents: {out / 'demo.ts'} for nn~ in Max and Pd, "
+        f"{out / 'demo.ravel'} for the engine",
         "listen": f"{out / 'input.wav'}, {out / 'resynthesis.wav'}",
         "look": f"{out / 'demo.png'}; tensorboard --logdir {out}",
     }

@@ -1,4 +1,4 @@
-"""`python -m python.export --streaming`: turn a run into a `.ts` that the stock nn~ externals load."""
+"""`python -m python.export --streaming`: turn a run into a `.ts` for nn~ and a `.ravel` for the engine, both proved."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from .cli import Parser, run_verb
 from .errors import RavelError
 from .info import latency_page
 
+SUFFIXES = (".ts", ".ravel")
+
 
 def parser() -> argparse.ArgumentParser:
     p = Parser(prog="ravel export", description=__doc__)
@@ -23,7 +25,14 @@ def parser() -> argparse.ArgumentParser:
     how_many = p.add_mutually_exclusive_group()
     how_many.add_argument("--fidelity", type=float, help="keep the fewest latents that hold this share of the variance")
     how_many.add_argument("--latents", type=int, help="keep this many latents (default: all)")
-    p.add_argument("--out", type=Path, help="the file, or a folder for NAME.ts (default: here)")
+    p.add_argument(
+        "--weights",
+        choices=("fp32", "bf16"),
+        help="of the .ravel: bf16 takes half the memory and rounds at about 43 dB; the .ts has fp32 (default: fp32)",
+    )
+    p.add_argument(
+        "--out", type=Path, help="NAME.ts or NAME.ravel, which names both files, or a folder for them (default: here)"
+    )
     p.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which weights (default: best)")
     p.add_argument("--force", action="store_true", help="replace a file that is there")
     return p
@@ -33,18 +42,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     run = runs.find(args.run, args.runs)
     path = target(args.out, run.name)
-    if path.exists() and not args.force:
-        raise RavelError(f"{path} exists: choose another --out, or replace it with --force")
-    lines = export(run, path, args.fidelity, args.latents, args.streaming, args.checkpoint)
+    if not args.streaming and (args.weights or path.suffix == ".ravel"):
+        raise RavelError("a .ravel is always streaming: add --streaming, or leave --weights and NAME.ravel out")
+    path = path.with_suffix(".ts")
+    there = [str(p) for p in written(path, args.streaming) if p.exists()]
+    if there and not args.force:
+        raise RavelError(f"{' and '.join(there)} exists: choose another --out, or replace it with --force")
+    lines = export(
+        run, path, args.fidelity, args.latents, args.streaming, args.checkpoint, weights=args.weights or "fp32"
+    )
     print("\n".join(lines))
     return 0
 
 
 def target(out: Path | None, name: str) -> Path:
-    """The file to write: `out`, or NAME.ts inside it when it is a folder, or here."""
+    """A file that was named: `out`, or NAME.ts inside it when it is a folder, or here."""
     if out is None:
         return Path(f"{name}.ts")
-    return out if out.suffix == ".ts" and not out.is_dir() else out / f"{name}.ts"
+    return out if out.suffix in SUFFIXES and not out.is_dir() else out / f"{name}.ts"
+
+
+def written(path: Path, streaming: bool) -> list[Path]:
+    """The files of an export to NAME.ts: also NAME.ravel when it is for playing live."""
+    return [path.with_suffix(suffix) for suffix in (SUFFIXES if streaming else SUFFIXES[:1])]
 
 
 def export(
@@ -54,20 +74,24 @@ def export(
     latents: int | None = None,
     streaming: bool = True,
     which: str = "best",
+    weights: str = "fp32",
 ) -> list[str]:
-    """Write the verified `.ts` of a run to `path`; returns what to tell the user."""
+    """Write the verified `.ts` of a run to `path`, its `.ravel` beside it; returns what to tell the user."""
     from .streaming import deploy
 
     trained = runs.load(run, which)
     kept = deploy.latents_kept(trained.principal, fidelity, latents)
     shell = deploy.deploy(trained, kept, streaming)
     about = deploy.card(shell, trained, path.stem)
-    findings = deploy.write(shell, path, about, trained)
+    findings = deploy.write(shell, path, about, trained, weights)
     held = trained.principal.fidelity_curve[kept - 1]
-    size_mb = path.stat().st_size / 1e6
-    latents_held = f"{kept} of {about['latent_size']} latents ({held:.1%} of the variance)"
-    lines = [f"{path}: {about['preset']}, {latents_held}, {size_mb:.1f} MB"]
-    lines += [f"  verified {line}" for line in findings]
+    lines = [f"{path.stem}: {about['preset']}, {kept} of {about['latent_size']} latents ({held:.1%} of the variance)"]
+    for file in written(path, streaming):
+        precision = weights if file.suffix == ".ravel" else "fp32"
+        lines.append(f"{file}: {precision} weights, {file.stat().st_size / 1e6:.1f} MB, verified")
+        lines += [f"  {line}" for line in findings[file.suffix]]
+    if not streaming:
+        lines.append("no .ravel: the engine plays live, --streaming writes one")
     return lines + [page for page in (latency_page(about),) if page]
 
 

@@ -9,16 +9,17 @@ from pathlib import Path
 
 from .card import Card, delay_samples, hop_wait_samples, read_card
 from .cli import Parser, run_verb
+from .errors import RavelError
 
 HOST_BLOCKS = (32, 64, 128, 256, 512, 1024, 2048)
 BAR = 32  # characters of a full bar
 
 
 def card_of(model: str) -> Card:
-    """The card of a `.ts`, or the one that a run, by name or folder, would be exported with."""
-    if Path(model).suffix == ".ts" or Path(model).is_file():
+    """The card of a `.ts` or `.ravel`, or the one that a run, by name or folder, would be exported with."""
+    if Path(model).suffix in (".ts", ".ravel") or Path(model).is_file():
         return read_card(model)
-    from . import runs  # the card of a .ts is read without torch
+    from . import runs  # a file's card is read without torch
     from .streaming import deploy
 
     run = runs.find(model)
@@ -44,12 +45,13 @@ def _head(card: Card) -> str:
     channels = "stereo" if card["channels"] == 2 else "mono"
     kind = "streaming" if card["streaming"] else "offline: whole files only"
     curve = card["fidelity_curve"]
+    weights = f", {card['weights']} weights" if "weights" in card else ""
     share = f", {100 * curve[card['latents'] - 1]:.1f} % of the variance" if curve else ""
     return "\n".join(
         [
             f"{card['name']}: {card['preset']}, {rate / 1000:g} kHz {channels}, {kind}",
             _row("latents", f"{card['latents']} of {card['latent_size']}{share}"),
-            _row("parameters", f"{card['parameters'] / 1e6:.2f} M"),
+            _row("parameters", f"{card['parameters'] / 1e6:.2f} M" + weights),
             _row("hop", f"{hop} samples, {_ms(hop, rate)}: one latent frame"),
         ]
     )
@@ -125,11 +127,15 @@ def _duration(seconds: float) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="ravel info", description=__doc__)
-    parser.add_argument("model", help="a .ts, or a run: its name or its folder")
+    parser.add_argument("model", help="a .ts or .ravel, or a run: its name or its folder")
     parser.add_argument("--json", action="store_true", help="the card as JSON, with the latencies")
     options = parser.parse_args(argv)
     card = card_of(options.model)
-    print(json.dumps(card | {"latency_samples": latency(card)}, indent=2) if options.json else page(card))
+    try:
+        text = json.dumps(card | {"latency_samples": latency(card)}, indent=2) if options.json else page(card)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
+        raise RavelError(f"{options.model} has a damaged card ({error!r}): export it again") from error
+    print(text)
     return 0
 
 

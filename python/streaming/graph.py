@@ -1,4 +1,4 @@
-"""The `.ravel` writer: a deployed network as named tensors and a graph in a safetensors file, all that the engine needs.
+"""The `.ravel` writer: a deployed network as a safetensors file of named tensors and a graph, all the engine needs.
 
 The graph is the `spec()` of four parts, each node with a readable name; tensors are fields of a node, by name.
 """
@@ -14,11 +14,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..card import RAVEL_FORMAT, Card
-from ..model.layers import Conv1d, Spec, Upsample
+from ..model.layers import Spec
 from .nn_tilde import Shell
 
 WEIGHTS = ("fp32", "bf16")
-GOLDEN_SAMPLES = 8192  # at least: enough for the deepest dilated layers of `low` to hear their past
+GOLDEN_SAMPLES = 16384  # beyond the delay: the widest layer (v1's first of the decoder) looks back 12288
 # what a branch of a sum or product is for, by the op that it ends with
 ROLES = {
     "delay": "skip",
@@ -69,20 +69,28 @@ def _parts(children: list[Spec], key: str) -> list[str]:
     return roles if len(set(roles)) == len(roles) else numbers
 
 
-def rounded(shell: Shell) -> Shell:
-    """A copy whose encoder and decoder have weights that bfloat16 holds, the nearest, ties to even; biases stay."""
+def stored(shell: Shell, weights: str) -> tuple[dict[str, Spec], Tensors]:
+    """The graph and its tensors as the file holds them: with bf16, the weights of encoder and decoder are rounded."""
+    parts, tensors = graph(shell)
+    if weights == "bf16":
+        halved = [n for n in tensors if n.startswith(("encoder.", "decoder.")) and n.endswith(".weight")]
+        tensors.update({name: tensors[name].bfloat16() for name in halved})
+    return parts, tensors
+
+
+def with_weights(shell: Shell, weights: str) -> Shell:
+    """A copy of the shell that plays the weights of the file: with bf16, the nearest, ties to even."""
     shell = copy.deepcopy(shell)
-    for part in (shell.front.layers[1], shell.back.layers[0]):
-        for layer in part.modules():
-            if isinstance(layer, (Conv1d, Upsample)):
-                layer.weight.data = layer.weight.bfloat16().float()
+    played, kept = graph(shell)[1], stored(shell, weights)[1]
+    for name, tensor in played.items():  # views of the copy's own tensors
+        tensor.copy_(kept[name])
     return shell
 
 
 @torch.no_grad()
 def golden(shell: Shell) -> Tensors:
-    """A pair to test any machine with: noise, its latents and its sound, from reset with the noise on and the mean."""
-    frames = max(-(-shell.delay // shell.hop_samples) + 2, -(-GOLDEN_SAMPLES // shell.hop_samples))
+    """A pair to test any machine with: noise, its latents and its sound from reset, filtered noise on, latents mean."""
+    frames = -(-(shell.delay + GOLDEN_SAMPLES) // shell.hop_samples)
     generator = torch.Generator().manual_seed(0)
     audio = 0.3 * torch.randn(1, shell.channels, frames * shell.hop_samples, generator=generator)
     player = copy.deepcopy(shell)
@@ -92,12 +100,9 @@ def golden(shell: Shell) -> Tensors:
 
 
 def ravel(shell: Shell, about: Card, weights: str) -> bytes:
-    """The bytes of a `.ravel`. With `weights` bf16 the shell must be a `rounded` one."""
-    parts, tensors = graph(shell)
-    if weights == "bf16":
-        halved = [n for n in tensors if n.startswith(("encoder.", "decoder.")) and n.endswith(".weight")]
-        tensors.update({name: tensors[name].bfloat16() for name in halved})
-    tensors.update(golden(shell))
+    """The bytes of a `.ravel`."""
+    parts, tensors = stored(shell, weights)
+    tensors |= golden(with_weights(shell, weights))
     metadata = {
         "format": "ravel",
         "version": str(RAVEL_FORMAT),

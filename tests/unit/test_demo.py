@@ -22,13 +22,13 @@ def test_everything_is_there_and_may_be_made_again(
 ) -> None:
     monkeypatch.setattr(demo, "QUICK", SMALL)
     out = tmp_path / "demo"
-    stale = ["run/config.json", "demo.ts", "input.wav", "resynthesis.wav", "demo.png"]
+    stale = ["run/config.json", "demo.ts", "demo.ravel", "input.wav", "resynthesis.wav", "demo.png"]
     for name in stale:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text("of an earlier demo")
     assert run_verb("demo", demo.main, ["--out", str(out), "--budget", "1s", "--seconds", "12"]) == 0
     made = {path.name for path in out.iterdir() if not path.name.startswith(".")}
-    assert made == {"corpus", "run", "demo.ts", "input.wav", "resynthesis.wav", "demo.png"}
+    assert made == {"corpus", "run", "demo.ts", "demo.ravel", "input.wav", "resynthesis.wav", "demo.png"}
     assert not any((out / name).read_bytes() == b"of an earlier demo" for name in stale)
     source, resynthesis = (read_audio(out / name)[0] for name in ("input.wav", "resynthesis.wav"))
     assert source.shape == resynthesis.shape

@@ -1,0 +1,169 @@
+"""Proofs before an export is written: `.ts` and `.ravel` give what the trained network gives, however called."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import random
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from ..errors import RavelError
+from ..runs import Trained
+from .graph import golden, stored, with_weights
+from .nn_tilde import Shell
+
+TOLERANCE = 1e-5  # of peak: sums in another order for another number of frames, or on another instruction set
+METHODS = ("forward", "encode", "decode")
+
+
+@torch.no_grad()
+def script(loaded: torch.jit.ScriptModule, shell: Shell, trained: Trained) -> list[str]:
+    """Check a loaded `.ts` against the network it came from. Raises RavelError with the numbers of a failure."""
+    hop = shell.hop_samples
+    findings = []
+    inputs = _inputs(shell)
+    x = inputs["forward"]
+    loaded.set_temperature(0.0)
+    if shell.streaming:
+        for method, given in inputs.items():
+            ratio = int(getattr(shell, f"{method}_params")[1])
+            whole = _run(loaded, method, given, [given.shape[2]])
+            blocks = _random_blocks(given.shape[2], hop if ratio == 1 else 1)
+            split = _run(loaded, method, given, blocks)
+            findings.append(_close(f"{method}, one block against {len(blocks)}", split, whole))
+            alone = _run(loaded, method, given[:1], [given.shape[2]])
+            findings.append(_close(f"{method}, a stream alone against in a batch", alone, whole[:1]))
+    loaded.set_noise(False)
+    got = _run(loaded, "forward", x, [x.shape[2]])
+    want = reference(trained, shell.latents, x)
+    if not shell.streaming:
+        late = -(-shell.delay // hop) * hop
+        want = reference(trained, shell.latents, nn.functional.pad(x, (0, late)))[
+            ..., shell.delay : shell.delay + x.shape[2]
+        ]
+    return [*findings, _close("forward against the trained network", got, want)]
+
+
+@torch.no_grad()
+def reference(trained: Trained, kept: int, x: Tensor) -> Tensor:
+    """What the trained network itself, unfolded, gives for x with the `kept` strongest components and no noise.
+
+    Folding makes zero stand for the mean latent, so the past of the decoder's first convolution is the mean here too.
+    """
+    net, p = trained.net, trained.principal
+    mean = p.mean[:, None]
+    z = net.latent.centre(net.encoder(net.analysis(x)))
+    z = p.components[:kept].T @ (p.components[:kept] @ (z - mean)) + mean
+    state = net.decoder.initial_state(z)
+    state = [s * torch.tensor([1, 1, 0]) if s.dtype == torch.int64 else s for s in state]
+    state[0] = p.mean.expand_as(state[0])
+    bands, _ = net.decoder.step(z, state)
+    return net.synthesis(bands)
+
+
+@torch.no_grad()
+def ravel(path: Path, shell: Shell, weights: str) -> list[str]:
+    """Check a `.ravel` against the deployed network: what is in the file, then what the engine makes of it."""
+    parts, tensors = stored(shell, weights)
+    player = with_weights(shell, weights)
+    with safe_open(path, "pt") as file:
+        read = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        graph = json.loads(file.metadata()["graph"])
+    for name, want in golden(player).items():
+        _close(f"{name} read back", read.pop(name), want)
+    if graph != parts or read.keys() != tensors.keys() or not all(_equal(read[n], t) for n, t in tensors.items()):
+        raise RavelError("export: the .ravel does not read back as made; nothing was written, please report it")
+    findings = [f"graph, {len(tensors)} tensors and the golden pair read back"]
+    native = engine_module()
+    if native is None:
+        findings.append("not played: the engine is not built here, `pip install .` in the project builds it")
+    else:
+        findings += _engine(native, path, player)
+    if weights != "fp32":
+        findings += [f"{name}, {weights} weights against fp32: {_snr(player, shell, name):.1f} dB" for name in METHODS]
+    return findings
+
+
+def engine_module() -> ModuleType | None:
+    """`python._native`, or None where it is not built."""
+    try:
+        return import_module(".._native", __package__)
+    except ImportError:
+        return None
+
+
+def _engine(native: ModuleType, path: Path, shell: Shell) -> list[str]:
+    """The engine against torch, on the fastest instruction set that keeps activations in fp32."""
+    isa = [name for name in native.cpu_features() if not name.endswith("_bf16")][-1]
+    model = native.Model(path, isa)
+    for method, error in model.selftest().items():
+        _judge(f"{method} of the golden pair, engine ({isa})", error, 1.0)
+    findings = []
+    for method, x in _inputs(shell).items():
+        engine = native.Engine(model, method, streams=x.shape[0], max_hops=4)
+        engine.temperature = 0.0
+        got = torch.from_numpy(engine.process(x.numpy()))
+        findings.append(_close(f"{method}, engine ({isa}) against torch", got, _played(shell, method)))
+    return findings
+
+
+def _played(shell: Shell, method: str) -> Tensor:
+    player = copy.deepcopy(shell)
+    player.set_temperature(0.0)
+    call: Callable[[Tensor], Tensor] = getattr(player, method)
+    return call(_inputs(shell)[method])
+
+
+def _snr(player: Shell, exact: Shell, method: str) -> float:
+    want = _played(exact, method)
+    return float(10 * torch.log10(want.square().sum() / (_played(player, method) - want).square().sum()))
+
+
+def _inputs(shell: Shell) -> dict[str, Tensor]:
+    """Two streams of noise for each method, as long as it takes to hear the delay and more."""
+    hop = shell.hop_samples
+    hops = max(12, -(-(shell.delay + hop) // hop) + 4)
+    x = 0.3 * torch.randn(2, shell.channels, hops * hop, generator=torch.Generator().manual_seed(1))
+    z = torch.randn(2, shell.latents, hops, generator=torch.Generator().manual_seed(2))
+    return {"forward": x, "encode": x, "decode": z}
+
+
+def _run(module: torch.jit.ScriptModule, method: str, x: Tensor, blocks: list[int]) -> Tensor:
+    module.reset()
+    call: Callable[[Tensor], Tensor] = getattr(module, method)
+    return torch.cat([call(part) for part in x.split(blocks, 2)], 2)
+
+
+def _random_blocks(frames: int, multiple: int, seed: int = 0) -> list[int]:
+    draw = random.Random(seed)
+    blocks = []
+    left = frames // multiple
+    while left:
+        blocks.append(min(left, draw.choice((1, 1, 2, 3, 4))))
+        left -= blocks[-1]
+    return [b * multiple for b in blocks]
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and torch.equal(a, b)
+
+
+def _close(what: str, got: Tensor, want: Tensor) -> str:
+    return _judge(what, float((got - want).abs().max()), float(want.abs().max()) + 1e-9)
+
+
+def _judge(what: str, error: float, peak: float) -> str:
+    """A line that says how close two results are, or a RavelError that says they are not."""
+    if not math.isfinite(error) or error > TOLERANCE * peak:
+        raise RavelError(
+            f"export: {what} differs by {error:.3g} at a peak of {peak:.3g}; nothing was written, please report it"
+        )
+    return f"{what}: {error / peak:.1e} of peak"

@@ -6,6 +6,11 @@
 namespace ravel::kernels {
 
 const Table& reference_table() noexcept;
+const Table& sse4_table() noexcept;
+const Table& avx2_table() noexcept;
+const Table& avx512_table() noexcept;
+const Table& avx512_bf16_table() noexcept;
+const Table& neon_table() noexcept;
 
 // Denormals to zero in results and operands, for the calling thread (x86 MXCSR, Arm FPCR).
 std::uint64_t flush_denormals() noexcept;

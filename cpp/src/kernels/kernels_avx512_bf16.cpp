@@ -1,0 +1,84 @@
+// The native dot product of bfloat16 pairs (Cooper Lake 2020, Zen 4 2022, Sapphire Rapids 2023 on); Highway 1.0 has none.
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "tables.h"
+
+namespace ravel::kernels {
+namespace {
+
+constexpr Isa kIsa = Isa::avx512_bf16;
+constexpr int kAccumulators = 24;
+
+constexpr float column_cost(int, int) noexcept { return 1.0f; }  // avx512's is used
+
+}  // namespace
+}  // namespace ravel::kernels
+
+#include "simd-inl.h"
+
+namespace ravel::kernels {
+namespace {
+
+// Two products a lane and instruction; it rounds to nearest and takes denormals as zeros whatever the control word says.
+template <int kVectors, int kRows>
+void tile_dot(const Stretch& s, const void* const* rows, float* sums) noexcept {
+  const std::uint16_t* x[kRows];
+  for (int n = 0; n < kRows; ++n) x[n] = static_cast<const std::uint16_t*>(rows[n]) + s.at;
+  const std::uint16_t* w = static_cast<const std::uint16_t*>(s.weights);
+  __m512 sum[kRows][kVectors];
+  for (int n = 0; n < kRows; ++n)
+    for (int v = 0; v < kVectors; ++v)
+      sum[n][v] = s.resume ? _mm512_load_ps(sums + (n * kVectors + v) * kLanes) : _mm512_setzero_ps();
+  for (int tap = 0; tap < s.taps; ++tap)
+    for (std::ptrdiff_t at = tap * s.tap_stride, end = at + s.run; at < end; at += 2) {
+      __m512bh weight[kVectors];
+      for (int v = 0; v < kVectors; ++v) weight[v] = (__m512bh)_mm512_load_si512(w + v * 2 * kLanes);
+      w += kVectors * 2 * kLanes;
+      for (int n = 0; n < kRows; ++n) {
+        int pair;
+        std::memcpy(&pair, x[n] + at, sizeof pair);
+        const __m512bh values = (__m512bh)_mm512_set1_epi32(pair);
+        for (int v = 0; v < kVectors; ++v) sum[n][v] = _mm512_dpbf16_ps(sum[n][v], weight[v], values);
+      }
+    }
+  for (int n = 0; n < kRows; ++n)
+    for (int v = 0; v < kVectors; ++v) _mm512_store_ps(sums + (n * kVectors + v) * kLanes, sum[n][v]);
+}
+
+template <int kVectors, int kRows>
+constexpr void add_dot_tiles(Tiles& tiles) noexcept {
+  tiles.of[kVectors][kRows] = tile_dot<kVectors, kRows>;
+  if constexpr (kRows < rows_of(kVectors)) add_dot_tiles<kVectors, kRows + 1>(tiles);
+}
+
+constexpr Tiles dot_tiles() noexcept {
+  Tiles tiles{};
+  add_dot_tiles<1, 1>(tiles);
+  add_dot_tiles<2, 1>(tiles);
+  add_dot_tiles<3, 1>(tiles);
+  add_dot_tiles<4, 1>(tiles);
+  add_dot_tiles<6, 1>(tiles);
+  add_dot_tiles<8, 1>(tiles);
+  return tiles;
+}
+constexpr Tiles kDotTiles = dot_tiles();
+
+void conv_or_dot(const Conv& c) noexcept {
+  c.weights->format == bf16_dot ? conv_with(kDotTiles, c) : avx512_table().conv(c);
+}
+
+}  // namespace
+
+const Table& avx512_bf16_table() noexcept {
+  static const Table table = [] {
+    Table t = avx512_table();
+    t.isa = kIsa;
+    t.conv = conv_or_dot;
+    return t;
+  }();
+  return table;
+}
+
+}  // namespace ravel::kernels

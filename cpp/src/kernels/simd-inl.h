@@ -1,0 +1,450 @@
+// The kernels, written once over Highway's vectors; each kernels_<isa>.cpp compiles them for its own processor.
+//
+// The including unit defines before it
+//   kIsa, table_getter      what it exports
+//   kAccumulators           sums that fit the registers beside a tile's weights and inputs
+//   column_cost(v, rows)    time of a panel of v vectors per column, relative to the best panel
+// Everything is in unnamed namespaces: an inline function that left this unit could be picked by the linker for code
+// that must run on older processors (check_symbols.cmake).
+
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+namespace ravel::kernels {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Floats = hn::ScalableTag<float>;
+using Words = hn::RebindToUnsigned<Floats>;
+using V = hn::Vec<Floats>;
+constexpr Floats kF;
+constexpr Words kW;
+constexpr int kLanes = int(hn::MaxLanes(kF));
+static_assert(kLanes <= kSlackFloats);
+
+// ---- partial vectors: exact reads and writes, the same arithmetic as whole ones
+
+V load_some(const float* from, int count) noexcept {
+  alignas(64) float lanes[kLanes] = {};
+  for (int i = 0; i < count; ++i) lanes[i] = from[i];
+  return hn::Load(kF, lanes);
+}
+
+template <class T, class D, class Vec>
+void store_some(D d, Vec v, T* to, int count) noexcept {
+  alignas(64) T lanes[kLanes];
+  hn::Store(v, d, lanes);
+  for (int i = 0; i < count; ++i) to[i] = lanes[i];
+}
+
+// ---- convolution
+
+constexpr int kMaxVectors = 8, kMaxRows = 8;
+// Rows that share one pass over a panel which has to come from beyond the second-level cache.
+constexpr int kGroupRows = 24;
+constexpr std::ptrdiff_t kChunkBytes = 256 << 10;
+
+constexpr int rows_of(int vectors) noexcept {
+  const int rows = kAccumulators / vectors;
+  return rows < 1 ? 1 : rows < kMaxRows ? rows : kMaxRows;
+}
+
+// A stretch of one panel's reduction.
+struct Stretch {
+  const void* weights;
+  std::ptrdiff_t at;  // into a row, elements
+  int taps, run;
+  std::ptrdiff_t tap_stride;
+  bool resume;  // the sums hold what came before
+};
+
+HWY_INLINE V low_half(hn::Vec<Words> pair) noexcept { return hn::BitCast(kF, hn::ShiftLeft<16>(pair)); }
+
+HWY_INLINE V high_half(hn::Vec<Words> pair) noexcept {
+  return hn::BitCast(kF, hn::And(pair, hn::Set(kW, 0xFFFF0000u)));
+}
+
+// Each sum is one chain of multiply-adds in the order of the weights, whatever the shape of the tile around it.
+template <int kVectors, int kRows>
+struct Sums {
+  V sum[kRows][kVectors];
+
+  HWY_INLINE void start(const float* from, bool resume) noexcept {
+    for (int n = 0; n < kRows; ++n)
+      for (int v = 0; v < kVectors; ++v)
+        sum[n][v] = resume ? hn::Load(kF, from + (n * kVectors + v) * kLanes) : hn::Zero(kF);
+  }
+
+  HWY_INLINE void add(const V* weight, const float* const* x, std::ptrdiff_t at) noexcept {
+    for (int n = 0; n < kRows; ++n) {
+      const V value = hn::Set(kF, x[n][at]);
+      for (int v = 0; v < kVectors; ++v) sum[n][v] = hn::MulAdd(weight[v], value, sum[n][v]);
+    }
+  }
+
+  HWY_INLINE void finish(float* to) const noexcept {
+    for (int n = 0; n < kRows; ++n)
+      for (int v = 0; v < kVectors; ++v) hn::Store(sum[n][v], kF, to + (n * kVectors + v) * kLanes);
+  }
+};
+
+using Tile = void (*)(const Stretch& stretch, const void* const* rows, float* sums) noexcept;
+
+template <int kVectors, int kRows>
+void tile_f32(const Stretch& s, const void* const* rows, float* sums) noexcept {
+  const float* x[kRows];
+  for (int n = 0; n < kRows; ++n) x[n] = static_cast<const float*>(rows[n]) + s.at;
+  const float* w = static_cast<const float*>(s.weights);
+  Sums<kVectors, kRows> t;
+  t.start(sums, s.resume);
+  for (int tap = 0; tap < s.taps; ++tap)
+    for (std::ptrdiff_t at = tap * s.tap_stride, end = at + s.run; at < end; ++at) {
+      V weight[kVectors];
+      for (int v = 0; v < kVectors; ++v) weight[v] = hn::Load(kF, w + v * kLanes);
+      w += kVectors * kLanes;
+      t.add(weight, x, at);
+    }
+  t.finish(sums);
+}
+
+template <int kVectors, int kRows>
+void tile_bf16(const Stretch& s, const void* const* rows, float* sums) noexcept {
+  const float* x[kRows];
+  for (int n = 0; n < kRows; ++n) x[n] = static_cast<const float*>(rows[n]) + s.at;
+  const std::uint32_t* w = static_cast<const std::uint32_t*>(s.weights);
+  Sums<kVectors, kRows> t;
+  t.start(sums, s.resume);
+  for (int tap = 0; tap < s.taps; ++tap) {
+    std::ptrdiff_t at = tap * s.tap_stride;
+    const std::ptrdiff_t end = at + s.run;
+    for (; at + 1 < end; at += 2) {
+      V low[kVectors], high[kVectors];
+      for (int v = 0; v < kVectors; ++v) {
+        const auto pair = hn::Load(kW, w + v * kLanes);
+        low[v] = low_half(pair), high[v] = high_half(pair);
+      }
+      w += kVectors * kLanes;
+      t.add(low, x, at);
+      t.add(high, x, at + 1);
+    }
+    if (at < end) {  // an odd run: the last pair has one weight
+      V low[kVectors];
+      for (int v = 0; v < kVectors; ++v) low[v] = low_half(hn::Load(kW, w + v * kLanes));
+      w += kVectors * kLanes;
+      t.add(low, x, at);
+    }
+  }
+  t.finish(sums);
+}
+
+struct Tiles {
+  Tile of[kMaxVectors + 1][kMaxRows + 1];
+};
+
+template <int kVectors, int kRows>
+constexpr void add_tiles(Tiles& f32_tiles, Tiles& bf16_tiles) noexcept {
+  f32_tiles.of[kVectors][kRows] = tile_f32<kVectors, kRows>;
+  bf16_tiles.of[kVectors][kRows] = tile_bf16<kVectors, kRows>;
+  if constexpr (kRows < rows_of(kVectors)) add_tiles<kVectors, kRows + 1>(f32_tiles, bf16_tiles);
+}
+
+struct AllTiles {
+  Tiles f32_tiles{}, bf16_tiles{};
+  constexpr AllTiles() noexcept {
+    add_tiles<1, 1>(f32_tiles, bf16_tiles);
+    add_tiles<2, 1>(f32_tiles, bf16_tiles);
+    add_tiles<3, 1>(f32_tiles, bf16_tiles);
+    add_tiles<4, 1>(f32_tiles, bf16_tiles);
+    add_tiles<6, 1>(f32_tiles, bf16_tiles);
+    add_tiles<8, 1>(f32_tiles, bf16_tiles);
+  }
+};
+constexpr AllTiles kTiles;
+
+int panel_width(int outputs, Format, int rows) noexcept {
+  int best = kLanes;
+  float least = 1e30f;
+  for (const int vectors : {8, 6, 4, 3, 2, 1}) {
+    const int width = vectors * kLanes, columns = (outputs + width - 1) / width * width;
+    const float cost = float(columns) * column_cost(vectors, rows);
+    if (cost < least) best = width, least = cost;
+  }
+  return best;
+}
+
+// Walks the rows of a call in order: n = stream * frames + t.
+struct RowCounter {
+  int frames, stream = 0, t = 0;
+  void step() noexcept {
+    if (++t == frames) t = 0, ++stream;
+  }
+  template <class Rows>
+  std::ptrdiff_t offset(const Rows& rows) const noexcept {
+    return stream * rows.stream_stride + t * rows.row_stride;
+  }
+};
+
+HWY_INLINE V leaky_of(V y, V slope) noexcept { return hn::IfThenElse(hn::Lt(y, hn::Zero(kF)), hn::Mul(slope, y), y); }
+
+constexpr hn::Rebind<std::uint16_t, Floats> kHalves;
+
+HWY_INLINE hn::Vec<decltype(kHalves)> rounded(V y) noexcept {
+  const auto bits = hn::BitCast(kW, y);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(kW, 1u));
+  const auto up = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(kW, 0x7FFFu))));
+  return hn::DemoteTo(kHalves, hn::BitCast(hn::RebindToSigned<Words>(), up));
+}
+
+void finish_row(const Conv& c, const RowCounter& row, int first, const float* sums) noexcept {
+  const Weights& w = *c.weights;
+  const V slope = hn::Set(kF, c.slope);
+  const int last = first + w.width < w.outputs ? first + w.width : w.outputs;
+  for (int o = first; o < last; o += kLanes, sums += kLanes) {
+    const int count = last - o < kLanes ? last - o : kLanes;
+    const bool whole = count == kLanes;
+    V y = hn::Load(kF, sums);
+    if (w.bias) y = hn::Add(y, hn::LoadU(kF, w.bias + o));
+    if (c.add.first) {
+      const float* from = c.add.first + row.offset(c.add) + o;
+      y = hn::Add(y, whole ? hn::LoadU(kF, from) : load_some(from, count));
+    }
+    if (c.raw.first) {
+      float* to = static_cast<float*>(c.raw.first) + row.offset(c.raw) + o;
+      whole ? hn::StoreU(y, kF, to) : store_some(kF, y, to, count);
+    }
+    if (!c.act.first) continue;
+    y = leaky_of(y, slope);
+    if (c.act_bf16) {
+      std::uint16_t* to = static_cast<std::uint16_t*>(c.act.first) + row.offset(c.act) + o;
+      whole ? hn::StoreU(rounded(y), kHalves, to) : store_some(kHalves, rounded(y), to, count);
+    } else {
+      float* to = static_cast<float*>(c.act.first) + row.offset(c.act) + o;
+      whole ? hn::StoreU(y, kF, to) : store_some(kF, y, to, count);
+    }
+  }
+}
+
+struct Plan {
+  const Tiles* tiles;
+  int vectors, tile_rows;
+  int taps, run;                 // runs that touch are one
+  int value_bytes, input_bytes;  // a weight with its padding; an activation
+  std::ptrdiff_t panel_bytes;
+};
+
+// Rows of a group, spread evenly over as few tiles as the registers allow.
+void run_tiles(const Plan& p, const Stretch& s, const void* const* rows, int count, float* sums) noexcept {
+  const int tiles = (count + p.tile_rows - 1) / p.tile_rows;
+  for (int i = 0, n = 0; i < tiles; ++i) {
+    const int next = (i + 1) * count / tiles;
+    p.tiles->of[p.vectors][next - n](s, rows + n, sums + n * p.vectors * kLanes);
+    n = next;
+  }
+}
+
+// The whole reduction of some rows over one panel. A panel too large for the second-level cache is walked in chunks,
+// so that it is read once for all rows; the sums wait in memory, their order is the same.
+void reduce(const Plan& p, const Conv& c, const std::byte* panel, const void* const* rows, int count,
+            float* sums) noexcept {
+  const std::ptrdiff_t tap_bytes = p.panel_bytes / p.taps, column_bytes = p.vectors * kLanes * p.value_bytes;
+  if (count <= p.tile_rows || p.panel_bytes <= kChunkBytes) {
+    run_tiles(p, {panel, 0, p.taps, p.run, c.x.tap_stride, false}, rows, count, sums);
+    return;
+  }
+  const int step = int(kChunkBytes / column_bytes) & ~1;
+  for (int tap = 0; tap < p.taps; ++tap)
+    for (int i = 0; i < p.run; i += step) {
+      const int run = p.run - i < step ? p.run - i : step;
+      const std::byte* weights = panel + tap * tap_bytes + i * column_bytes;
+      run_tiles(p, {weights, tap * c.x.tap_stride + i, 1, run, 0, tap + i > 0}, rows, count, sums);
+    }
+}
+
+void conv_with(const Tiles& tiles, const Conv& c) noexcept {
+  const Weights& w = *c.weights;
+  const int group = w.format == f32 ? 1 : 2;
+  Plan p{&tiles, w.width / kLanes,        rows_of(w.width / kLanes),    w.taps,
+         w.run,  w.format == f32 ? 4 : 2, w.format == bf16_dot ? 2 : 4, 0};
+  p.panel_bytes = std::ptrdiff_t(w.taps) * ((w.run + group - 1) / group * group) * w.width * p.value_bytes;
+  if (c.x.tap_stride == w.run && w.run % group == 0) p.run = w.taps * w.run, p.taps = 1;
+  alignas(64) float sums[kGroupRows * kMaxVectors * kLanes];
+  const int all = c.frames * c.streams;
+  for (int panel = c.first_panel; panel < c.last_panel; ++panel) {
+    const std::byte* weights = static_cast<const std::byte*>(w.data) + panel * p.panel_bytes;
+    RowCounter in{c.frames}, out{c.frames};
+    for (int n = 0; n < all; n += kGroupRows) {
+      const int count = all - n < kGroupRows ? all - n : kGroupRows;
+      const void* rows[kGroupRows];
+      for (int i = 0; i < count; ++i, in.step())
+        rows[i] = static_cast<const std::byte*>(c.x.first) + in.offset(c.x) * p.input_bytes;
+      reduce(p, c, weights, rows, count, sums);
+      for (int i = 0; i < count; ++i, out.step()) finish_row(c, out, panel * w.width, sums + i * w.width);
+    }
+  }
+}
+
+void conv(const Conv& c) noexcept { conv_with(c.weights->format == f32 ? kTiles.f32_tiles : kTiles.bf16_tiles, c); }
+
+// ---- maps
+
+// The last vector of a map is whole: buffers have room (kSlackFloats), and every value meets the same instructions.
+template <class Function>
+HWY_INLINE void map(const float* x, float* y, std::size_t n, Function function) noexcept {
+  for (std::size_t i = 0; i < n; i += kLanes) hn::StoreU(function(hn::LoadU(kF, x + i)), kF, y + i);
+}
+
+void leaky(const float* x, float slope, float* y, std::size_t n) noexcept {
+  const V s = hn::Set(kF, slope);
+  map(x, y, n, [s](V v) { return leaky_of(v, s); });
+}
+
+void to_bf16(const float* x, float slope, std::uint16_t* y, std::size_t n) noexcept {
+  const V s = hn::Set(kF, slope);
+  for (std::size_t i = 0; i < n; i += kLanes) hn::StoreU(rounded(leaky_of(hn::LoadU(kF, x + i), s)), kHalves, y + i);
+}
+
+void tanh(const float* x, float* y, std::size_t n) noexcept {
+  map(x, y, n, [](V v) { return hn::Tanh(kF, v); });
+}
+
+// sigmoid(u)^p = exp(-p softplus(-u)), and softplus(-u) = max(-u, 0) + log1p(exp(-|u|)) never overflows.
+HWY_INLINE V sigmoid_power(V u, float power) noexcept {
+  const V softplus = hn::Add(hn::Max(hn::Neg(u), hn::Zero(kF)), hn::Log1p(kF, hn::Exp(kF, hn::Neg(hn::Abs(u)))));
+  return hn::Exp(kF, hn::Mul(hn::Set(kF, -power), softplus));
+}
+
+void amplitude(const float* x, float offset, float* y, std::size_t n) noexcept {
+  const V o = hn::Set(kF, offset), two = hn::Set(kF, 2.0f), floor = hn::Set(kF, 1e-7f);
+  map(x, y, n, [=](V v) { return hn::MulAdd(two, sigmoid_power(hn::Add(v, o), 2.3f), floor); });
+}
+
+void add(const float* a, const float* b, float* y, std::size_t n) noexcept {
+  for (std::size_t i = 0; i < n; i += kLanes)
+    hn::StoreU(hn::Add(hn::LoadU(kF, a + i), hn::LoadU(kF, b + i)), kF, y + i);
+}
+
+void multiply(const float* a, const float* b, float* y, std::size_t n) noexcept {
+  for (std::size_t i = 0; i < n; i += kLanes)
+    hn::StoreU(hn::Mul(hn::LoadU(kF, a + i), hn::LoadU(kF, b + i)), kF, y + i);
+}
+
+// y[r][c] = function(x[r][c], parameters[r][c]): rows end where they end, the next may be another's.
+template <class Function>
+HWY_INLINE void map_rows(const float* x, std::ptrdiff_t x_stride, const float* parameters,
+                         std::ptrdiff_t parameter_stride, float* y, std::size_t rows, int channels,
+                         Function function) noexcept {
+  for (std::size_t r = 0; r < rows; ++r, x += x_stride, parameters += parameter_stride, y += channels) {
+    int c = 0;
+    for (; c + kLanes <= channels; c += kLanes)
+      hn::StoreU(function(hn::LoadU(kF, x + c), hn::LoadU(kF, parameters + c)), kF, y + c);
+    if (const int rest = channels - c; rest > 0)
+      store_some(kF, function(load_some(x + c, rest), load_some(parameters + c, rest)), y + c, rest);
+  }
+}
+
+void gate(const float* x, float* y, std::size_t rows, int channels) noexcept {
+  const V one = hn::Set(kF, 1.0f), limit = hn::Set(kF, 87.0f);  // exp(87) is finite
+  map_rows(x, 2 * channels, x + channels, 2 * channels, y, rows, channels, [=](V value, V gate) {
+    const V e = hn::Exp(kF, hn::Min(limit, hn::Neg(gate)));
+    return hn::Div(value, hn::Add(one, e));
+  });
+}
+
+void snake(const float* x, const float* alpha, float* y, std::size_t rows, int channels) noexcept {
+  const V tiny = hn::Set(kF, 1e-9f);
+  map_rows(x, channels, alpha, 0, y, rows, channels, [=](V value, V a) {
+    const V sine = hn::Sin(kF, hn::Mul(a, value));
+    return hn::Add(value, hn::Div(hn::Mul(sine, sine), hn::Add(a, tiny)));
+  });
+}
+
+// ---- noise
+
+// MurmurHash3's 32-bit finaliser (Appleby, public domain), as in python/model/noise.py.
+HWY_INLINE hn::Vec<Words> mix(hn::Vec<Words> x) noexcept {
+  x = hn::Mul(hn::Xor(x, hn::ShiftRight<16>(x)), hn::Set(kW, 0x85EBCA6Bu));
+  x = hn::Mul(hn::Xor(x, hn::ShiftRight<13>(x)), hn::Set(kW, 0xC2B2AE35u));
+  return hn::Xor(x, hn::ShiftRight<16>(x));
+}
+
+HWY_INLINE V uniform(hn::Vec<Words> bits) noexcept {
+  const V top = hn::ConvertTo(kF, hn::BitCast(hn::RebindToSigned<Words>(), hn::ShiftRight<8>(bits)));
+  return hn::Sub(hn::Mul(top, hn::Set(kF, 0x1p-23f)), hn::Set(kF, 1.0f));
+}
+
+void noise_row(const std::uint32_t* keys, std::uint32_t frame, float* y, int channels) noexcept {
+  const auto position = hn::Set(kW, frame);
+  int c = 0;
+  for (; c + kLanes <= channels; c += kLanes)
+    hn::StoreU(uniform(mix(hn::Xor(hn::LoadU(kW, keys + c), position))), kF, y + c);
+  if (c == channels) return;
+  alignas(64) std::uint32_t rest[kLanes] = {};
+  for (int i = c; i < channels; ++i) rest[i - c] = keys[i];
+  store_some(kF, uniform(mix(hn::Xor(hn::Load(kW, rest), position))), y + c, channels - c);
+}
+
+void noise_filters(const float* magnitudes, const float* response, int bands, int noise_bands, int taps,
+                   float* filters) noexcept {
+  alignas(64) float lanes[kLanes];
+  for (int b = 0; b < bands; ++b)
+    for (int k = 0; k < taps; k += kLanes) {
+      const int count = taps - k < kLanes ? taps - k : kLanes;
+      V sum = hn::Zero(kF);
+      for (int i = 0; i < noise_bands; ++i) {
+        const float* row = response + std::ptrdiff_t(i) * taps + k;
+        const V r = count == kLanes ? hn::LoadU(kF, row) : load_some(row, count);
+        sum = hn::MulAdd(hn::Set(kF, magnitudes[b * noise_bands + i]), r, sum);
+      }
+      hn::Store(sum, kF, lanes);
+      for (int i = 0; i < count; ++i) filters[(k + i) * bands + b] = lanes[i];
+    }
+}
+
+// Four rows at a time: their sums run side by side, and a filter value is read once for them.
+template <int kRows>
+void fir_rows(const float* noise, const float* filters, int bands, int taps, float* y) noexcept {
+  for (int b = 0; b < bands; b += kLanes) {
+    const int count = bands - b < kLanes ? bands - b : kLanes;
+    const auto load = [count](const float* from) {
+      return count == kLanes ? hn::LoadU(kF, from) : load_some(from, count);
+    };
+    V sum[kRows];
+    for (int t = 0; t < kRows; ++t) sum[t] = hn::Zero(kF);
+    for (int k = 0; k < taps; ++k) {
+      const V filter = load(filters + std::ptrdiff_t(k) * bands + b);
+      for (int t = 0; t < kRows; ++t)
+        sum[t] = hn::MulAdd(load(noise + std::ptrdiff_t(t + k) * bands + b), filter, sum[t]);
+    }
+    for (int t = 0; t < kRows; ++t) store_some(kF, sum[t], y + std::ptrdiff_t(t) * bands + b, count);
+  }
+}
+
+void noise_fir(const float* noise, const float* filters, int bands, int taps, int rows, float* y) noexcept {
+  int t = 0;
+  for (; t + 4 <= rows; t += 4) fir_rows<4>(noise + t * bands, filters, bands, taps, y + t * bands);
+  for (; t < rows; ++t) fir_rows<1>(noise + t * bands, filters, bands, taps, y + t * bands);
+}
+
+constexpr Table kTable{
+    .isa = kIsa,
+    .lanes = kLanes,
+    .panel_width = panel_width,
+    .conv = conv,
+    .leaky = leaky,
+    .to_bf16 = to_bf16,
+    .tanh = tanh,
+    .amplitude = amplitude,
+    .add = add,
+    .multiply = multiply,
+    .gate = gate,
+    .snake = snake,
+    .noise_row = noise_row,
+    .noise_filters = noise_filters,
+    .noise_fir = noise_fir,
+    .flush_denormals = flush_denormals,
+    .restore_denormals = restore_denormals,
+};
+
+}  // namespace
+}  // namespace ravel::kernels

@@ -20,30 +20,13 @@ from torch import Tensor, nn
 
 from python.errors import RavelError
 from python.model import layers as L
-from python.model.autoencoder import Autoencoder
-from python.model.config import PRESETS, preset
+from python.model.config import PRESETS
 from python.runs import Trained
 from python.streaming import deploy
-from python.training.pca import Principal
 from tests import contract
+from tests.networks import SIZE, trained
 
-SIZE = 8
 TYPES = {"bool": 0, "int": 1, "float": 2}
-
-
-def trained(name: str = "low", **overrides: Any) -> Trained:
-    """A network that learned nothing, with principal components all the same."""
-    torch.manual_seed(0)
-    config = preset(name, **{"capacity": 4, "latent": SIZE, **overrides})
-    net = Autoencoder(config.model).eval().requires_grad_(False)
-    for module in net.modules():
-        if isinstance(module, (L.Conv1d, L.Upsample)) and hasattr(module, "parametrizations"):
-            module.weight = module.weight * 1.4
-        elif isinstance(module, L.BatchNorm):
-            nn.init.uniform_(module.norm.running_var, 0.2, 0.6)
-    components = torch.linalg.qr(torch.randn(SIZE, SIZE))[0].T.contiguous()
-    principal = Principal(0.1 * torch.randn(SIZE), components, torch.linspace(2, 0.1, SIZE))
-    return Trained(net, config, principal, {"steps": 0})
 
 
 def export(path: Path, source: Trained, kept: int = SIZE, streaming: bool = True) -> list[str]:

@@ -8,17 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soxr
-import torch
 from tqdm import tqdm
 
 from .audio import AUDIO_EXTENSIONS, Audio, AudioInfo, probe, stream_audio, write_wav_blocks
-from .card import Card, delay_samples, latents_for_fidelity, read_card
+from .card import delay_samples, latents_for_fidelity, read_card
 from .cli import Parser, run_verb
 from .errors import RavelError
+from .players import player
 
 Blocks = Iterator[Audio]  # each (channels, frames)
 
@@ -35,14 +34,14 @@ class Job:
 
 
 class Instrument:
-    """A loaded `.ts` that takes and gives blocks of sound, with the delay of the model removed.
+    """A loaded `.ts` or `.ravel` that takes and gives blocks of sound, with the delay of the model removed.
 
     `latents`: how many of the exported latents are heard; the rest is set to its mean.
     """
 
     def __init__(self, path: str | Path, latents: int | None = None, temperature: float | None = None) -> None:
-        self.card: Card = read_card(path)
-        self.module = load_module(path)
+        self.player = player(path)
+        self.card = self.player.card
         self.channels = int(self.card["channels"])
         self.sample_rate_hz = int(self.card["sample_rate_hz"])
         self.hop_samples = int(self.card["hop_samples"])
@@ -53,12 +52,7 @@ class Instrument:
                 f"for others export the run again with --latents {latents}"
             )
         self.latents = None if latents == exported else latents
-        if temperature is not None:
-            self._set_temperature(path, temperature)
-
-    def _set_temperature(self, path: str | Path, temperature: float) -> None:
-        setter = getattr(self.module, "set_temperature", None)
-        if setter is None or setter(temperature) != 0:
+        if temperature is not None and not self.player.set_temperature(temperature):
             raise RavelError(f"{path} does not take the temperature {temperature:g}: leave --temperature out")
 
     @property
@@ -78,18 +72,17 @@ class Instrument:
         first = True
         for block in blocks:
             streams = self._streams(block)
-            if first and self.card["streaming"]:
-                self.module.reset()
+            if first:
+                self.player.reset()
             first = False
-            yield self._sound(self._run(torch.from_numpy(streams)).numpy(), len(block))
+            yield self._sound(self._run(streams), len(block))
 
-    @torch.no_grad()
-    def _run(self, x: torch.Tensor) -> torch.Tensor:
+    def _run(self, x: Audio) -> Audio:
         if self.latents is None:
-            return self.module.forward(x)
-        z = self.module.encode(x)  # (streams, latents, frames)
+            return self.player.play("forward", x)
+        z = self.player.play("encode", x)  # (streams, latents, frames)
         z[:, self.latents :] = 0.0
-        return self.module.decode(z)
+        return self.player.play("decode", z)
 
     def _streams(self, block: Audio) -> Audio:
         """(file channels, n) -> (streams, model channels, n)."""
@@ -104,17 +97,8 @@ class Instrument:
         return streams[0].mean(axis=0, keepdims=True) if channels == 1 else streams[0]
 
 
-def load_module(path: str | Path) -> Any:
-    """The TorchScript module of a `.ts`, on the CPU. Raises RavelError when torch cannot read it."""
-    try:
-        return torch.jit.load(str(path), map_location="cpu").eval()
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RavelError(f"{path} does not load ({reason}): export it again") from None
-
-
 def render_file(instrument: Instrument, job: Job, block_samples: int = BLOCK_SAMPLES, bar: tqdm | None = None) -> None:
-    """Render one file to 32-bit float WAV at its own rate; a streaming `.ts` keeps the memory bounded."""
+    """Render one file to 32-bit float WAV at its own rate; a streaming model keeps the memory bounded."""
     info, model_rate = job.info, instrument.sample_rate_hz
     if instrument.channels == 2 and info.channels > 2:
         raise RavelError(f"{job.source} has {info.channels} channels, the stereo model takes 1 or 2: mix it down")
@@ -268,13 +252,13 @@ def render(
 
 @contextmanager
 def exported(model: str, latents: int | None, fidelity: float | None) -> Iterator[tuple[Path, int | None]]:
-    """The `.ts` to play and how many of its latents: `model` itself, or a run exported for the occasion."""
-    if Path(model).suffix == ".ts" or Path(model).is_file():
+    """The file to play and how many of its latents: `model` itself, or a run exported for the occasion."""
+    if Path(model).suffix in (".ts", ".ravel") or Path(model).is_file():
         if fidelity is not None:
             latents = latents_for_fidelity(read_card(model)["fidelity_curve"], fidelity)
         yield Path(model), latents
         return
-    from . import export, runs  # a .ts needs none of the training code
+    from . import export, runs  # a file needs none of the training code
 
     run = runs.find(model)
     with tempfile.TemporaryDirectory(prefix="ravel-") as folder:
@@ -301,7 +285,7 @@ def positive(text: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="ravel render", description=__doc__)
-    parser.add_argument("model", help="a .ts, or a run: its name or its folder")
+    parser.add_argument("model", help="a .ravel, a .ts, or a run: its name or its folder")
     parser.add_argument("inputs", nargs="+", help="sound files and folders, any rate, length and channel count")
     parser.add_argument("--out", default="out", help="folder for the WAV files (default: out)")
     parser.add_argument("--force", action="store_true", help="overwrite outputs that exist")

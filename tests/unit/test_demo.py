@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from python import demo, render
-from python.audio import read_audio
+from python.audio import Audio, read_audio
 from python.cli import run_verb
 from python.info import latency
 
@@ -52,12 +52,12 @@ def test_speed_is_measured_on_one_thread_and_threads_are_given_back(make_ts: Cal
     seen: set[int] = set()
 
     class Spy:
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def play(self, method: str, x: Audio) -> Audio:
             seen.add(torch.get_num_threads())
             return x
 
     instrument = render.Instrument(make_ts())
-    instrument.module = Spy()
+    instrument.player = Spy()
     before = torch.get_num_threads()
     assert demo.times_real_time(instrument) > 0
     assert seen == {1}

@@ -9,6 +9,9 @@
 #include <random>
 #include <stdexcept>
 
+#include "model/graph.h"
+#include "reference.h"
+
 namespace ravel::test {
 namespace {
 
@@ -183,6 +186,15 @@ void add_golden(Builder& build, const Shape& shape, int hops) {
   build.add("golden.output", {shape.channels, frames}, std::vector<float>(shape.channels * frames));
 }
 
+// Latents and output of the golden audio, as the plain reference has them.
+void fill_golden(SampleFile& file, int channels) {
+  const std::vector<std::byte> bytes = file.bytes();
+  const graph::Graph graph = graph::read(bytes.data(), bytes.size());
+  const Signal latents = reference(graph.latent, reference(graph.front, signal(graph.golden.audio, channels)));
+  file.tensor("golden.latents").values = flat(latents);
+  file.tensor("golden.output").values = flat(reference(graph.back, reference(graph.completion, latents)));
+}
+
 json encoder(Builder& build, const SampleOptions& o) {
   std::vector<json> layers{build.conv("encoder.0", o.channels * o.bands, o.width, {.kernel = 7})};
   int width = o.width;
@@ -321,6 +333,7 @@ SampleFile every_op(const SampleOptions& o) {
   const Shape shape{o.channels, hop, o.kept, o.latent_size};
   describe(build.file, graph, shape, o.bf16);
   add_golden(build, shape, 12);
+  fill_golden(build.file, o.channels);
   return build.file;
 }
 
@@ -333,6 +346,7 @@ SampleFile minimal(int hop, std::uint32_t seed) {
   const Shape shape{1, hop, 1, 1};
   describe(build.file, graph, shape, false);
   add_golden(build, shape, 4);
+  fill_golden(build.file, 1);
   return build.file;
 }
 

@@ -15,6 +15,11 @@ inline std::string printable(std::string_view text) {
   return text.size() > 80 ? out + "..." : out;
 }
 
-inline std::string in_quotes(std::string_view text) { return "'" + printable(text) + "'"; }
+inline std::string in_quotes(std::string_view text) {
+  std::string out = "'";  // not one expression: GCC 12 sees an overlap in it that is not there (its bug 105651)
+  out += printable(text);
+  out += '\'';
+  return out;
+}
 
 }  // namespace ravel

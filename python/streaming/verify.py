@@ -74,13 +74,14 @@ def ravel(path: Path, shell: Shell, weights: str) -> list[str]:
     """Check a `.ravel` against the deployed network: what is in the file, then what the engine makes of it."""
     parts, tensors = stored(shell, weights)
     player = with_weights(shell, weights)
+    pair = golden(player)
     with safe_open(path, "pt") as file:
         read = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         graph = json.loads(file.metadata()["graph"])
-    for name, want in golden(player).items():
-        _close(f"{name} read back", read.pop(name), want)
-    if graph != parts or read.keys() != tensors.keys() or not all(_equal(read[n], t) for n, t in tensors.items()):
+    if graph != parts or read.keys() != {*tensors, *pair} or not all(_equal(read[n], t) for n, t in tensors.items()):
         raise RavelError("export: the .ravel does not read back as made; nothing was written, please report it")
+    for name, want in pair.items():
+        _close(f"{name} read back", read[name], want)
     findings = [f"graph, {len(tensors)} tensors and the golden pair read back"]
     native = engine_module()
     if native is None:

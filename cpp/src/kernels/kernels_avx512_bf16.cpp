@@ -21,28 +21,45 @@ constexpr float column_cost(int, int) noexcept { return 1.0f; }  // avx512's is 
 namespace ravel::kernels {
 namespace {
 
+HWY_INLINE __m512 dot(__m512 sum, __m512bh a, __m512bh b) noexcept {
+  return pinned(V{_mm512_dpbf16_ps(sum, a, b)}).raw;
+}
+
 // Two products a lane and instruction; it rounds to nearest and takes denormals as zeros whatever the control word says.
 template <int kVectors, int kRows>
 void tile_dot(const Stretch& s, const void* const* rows, float* sums) noexcept {
-  const std::uint16_t* x[kRows];
-  for (int n = 0; n < kRows; ++n) x[n] = static_cast<const std::uint16_t*>(rows[n]) + s.at;
-  const std::uint16_t* w = static_cast<const std::uint16_t*>(s.weights);
   __m512 sum[kRows][kVectors];
   for (int n = 0; n < kRows; ++n)
-    for (int v = 0; v < kVectors; ++v)
-      sum[n][v] = s.resume ? _mm512_load_ps(sums + (n * kVectors + v) * kLanes) : _mm512_setzero_ps();
-  for (int tap = 0; tap < s.taps; ++tap)
-    for (std::ptrdiff_t at = tap * s.tap_stride, end = at + s.run; at < end; at += 2) {
-      __m512bh weight[kVectors];
-      for (int v = 0; v < kVectors; ++v) weight[v] = (__m512bh)_mm512_load_si512(w + v * 2 * kLanes);
-      w += kVectors * 2 * kLanes;
-      for (int n = 0; n < kRows; ++n) {
+    for (int v = 0; v < kVectors; ++v) sum[n][v] = _mm512_load_ps(sums + (n * kVectors + v) * kLanes);
+  const std::uint16_t* w = static_cast<const std::uint16_t*>(s.weights);
+  for (int tap = 0; tap < s.taps; ++tap) {
+    const std::uint16_t* x[kRows];
+    for (int n = 0; n < kRows; ++n) x[n] = static_cast<const std::uint16_t*>(rows[n]) + s.at + tap * s.tap_stride;
+    for (std::ptrdiff_t i = 0; i < s.run; i += 2) {
+      const auto weight = [w](int v) { return (__m512bh)_mm512_load_si512(w + v * 2 * kLanes); };
+      const auto values = [x, i](int n) {
         int pair;
-        std::memcpy(&pair, x[n] + at, sizeof pair);
-        const __m512bh values = (__m512bh)_mm512_set1_epi32(pair);
-        for (int v = 0; v < kVectors; ++v) sum[n][v] = _mm512_dpbf16_ps(sum[n][v], weight[v], values);
+        std::memcpy(&pair, x[n] + i, sizeof pair);
+        return (__m512bh)_mm512_set1_epi32(pair);
+      };
+      if constexpr (kRows < kVectors) {
+        __m512bh value[kRows];
+        for (int n = 0; n < kRows; ++n) value[n] = values(n);
+        for (int v = 0; v < kVectors; ++v) {
+          const __m512bh each = weight(v);
+          for (int n = 0; n < kRows; ++n) sum[n][v] = dot(sum[n][v], each, value[n]);
+        }
+      } else {
+        __m512bh each[kVectors];
+        for (int v = 0; v < kVectors; ++v) each[v] = weight(v);
+        for (int n = 0; n < kRows; ++n) {
+          const __m512bh value = values(n);
+          for (int v = 0; v < kVectors; ++v) sum[n][v] = dot(sum[n][v], each[v], value);
+        }
       }
+      w += kVectors * 2 * kLanes;
     }
+  }
   for (int n = 0; n < kRows; ++n)
     for (int v = 0; v < kVectors; ++v) _mm512_store_ps(sums + (n * kVectors + v) * kLanes, sum[n][v]);
 }

@@ -50,13 +50,12 @@ constexpr int rows_of(int vectors) noexcept {
   return rows < 1 ? 1 : rows < kMaxRows ? rows : kMaxRows;
 }
 
-// A stretch of one panel's reduction.
+// A stretch of one panel's reduction, added to sums in memory.
 struct Stretch {
   const void* weights;
   std::ptrdiff_t at;  // into a row, elements
   int taps, run;
   std::ptrdiff_t tap_stride;
-  bool resume;  // the sums hold what came before
 };
 
 HWY_INLINE V low_half(hn::Vec<Words> pair) noexcept { return hn::BitCast(kF, hn::ShiftLeft<16>(pair)); }
@@ -65,25 +64,47 @@ HWY_INLINE V high_half(hn::Vec<Words> pair) noexcept {
   return hn::BitCast(kF, hn::And(pair, hn::Set(kW, 0xFFFF0000u)));
 }
 
+HWY_INLINE V pinned(V sum) noexcept {
+#if HWY_ARCH_X86 && !defined(_MSC_VER)
+  asm("" : "+v"(sum.raw));
+#elif HWY_ARCH_ARM && !defined(_MSC_VER)
+  asm("" : "+w"(sum.raw));
+#endif
+  return sum;
+}
+
 // Each sum is one chain of multiply-adds in the order of the weights, whatever the shape of the tile around it.
 template <int kVectors, int kRows>
 struct Sums {
   V sum[kRows][kVectors];
 
-  HWY_INLINE void start(const float* from, bool resume) noexcept {
+  HWY_INLINE void load(const float* from) noexcept {
     for (int n = 0; n < kRows; ++n)
-      for (int v = 0; v < kVectors; ++v)
-        sum[n][v] = resume ? hn::Load(kF, from + (n * kVectors + v) * kLanes) : hn::Zero(kF);
+      for (int v = 0; v < kVectors; ++v) sum[n][v] = hn::Load(kF, from + (n * kVectors + v) * kLanes);
   }
 
-  HWY_INLINE void add(const V* weight, const float* const* x, std::ptrdiff_t at) noexcept {
-    for (int n = 0; n < kRows; ++n) {
-      const V value = hn::Set(kF, x[n][at]);
-      for (int v = 0; v < kVectors; ++v) sum[n][v] = hn::MulAdd(weight[v], value, sum[n][v]);
+  // The smaller side of the tile stays in registers, the larger one passes by: the compiler orders loads as they are
+  // written, and has no register to spare.
+  template <class Weight>
+  HWY_INLINE void add(const float* const* x, std::ptrdiff_t i, Weight weight) noexcept {
+    if constexpr (kRows < kVectors) {
+      V value[kRows];
+      for (int n = 0; n < kRows; ++n) value[n] = hn::Set(kF, x[n][i]);
+      for (int v = 0; v < kVectors; ++v) {
+        const V w = weight(v);
+        for (int n = 0; n < kRows; ++n) sum[n][v] = pinned(hn::MulAdd(w, value[n], sum[n][v]));
+      }
+    } else {
+      V w[kVectors];
+      for (int v = 0; v < kVectors; ++v) w[v] = weight(v);
+      for (int n = 0; n < kRows; ++n) {
+        const V value = hn::Set(kF, x[n][i]);
+        for (int v = 0; v < kVectors; ++v) sum[n][v] = pinned(hn::MulAdd(w[v], value, sum[n][v]));
+      }
     }
   }
 
-  HWY_INLINE void finish(float* to) const noexcept {
+  HWY_INLINE void store(float* to) const noexcept {
     for (int n = 0; n < kRows; ++n)
       for (int v = 0; v < kVectors; ++v) hn::Store(sum[n][v], kF, to + (n * kVectors + v) * kLanes);
   }
@@ -93,49 +114,48 @@ using Tile = void (*)(const Stretch& stretch, const void* const* rows, float* su
 
 template <int kVectors, int kRows>
 void tile_f32(const Stretch& s, const void* const* rows, float* sums) noexcept {
-  const float* x[kRows];
-  for (int n = 0; n < kRows; ++n) x[n] = static_cast<const float*>(rows[n]) + s.at;
-  const float* w = static_cast<const float*>(s.weights);
   Sums<kVectors, kRows> t;
-  t.start(sums, s.resume);
-  for (int tap = 0; tap < s.taps; ++tap)
-    for (std::ptrdiff_t at = tap * s.tap_stride, end = at + s.run; at < end; ++at) {
-      V weight[kVectors];
-      for (int v = 0; v < kVectors; ++v) weight[v] = hn::Load(kF, w + v * kLanes);
+  t.load(sums);
+  const float* w = static_cast<const float*>(s.weights);
+  for (int tap = 0; tap < s.taps; ++tap) {
+    const float* x[kRows];
+    for (int n = 0; n < kRows; ++n) x[n] = static_cast<const float*>(rows[n]) + s.at + tap * s.tap_stride;
+    for (std::ptrdiff_t i = 0; i < s.run; ++i) {
+      t.add(x, i, [w](int v) { return hn::Load(kF, w + v * kLanes); });
       w += kVectors * kLanes;
-      t.add(weight, x, at);
     }
-  t.finish(sums);
+  }
+  t.store(sums);
+}
+
+// Two readings of a pair of weights, apart: kept between them, the pairs would push sums out of registers.
+HWY_INLINE const std::uint32_t* read_again(const std::uint32_t* w) noexcept {
+#if !defined(_MSC_VER)
+  asm("" : "+r"(w));
+#endif
+  return w;
 }
 
 template <int kVectors, int kRows>
 void tile_bf16(const Stretch& s, const void* const* rows, float* sums) noexcept {
-  const float* x[kRows];
-  for (int n = 0; n < kRows; ++n) x[n] = static_cast<const float*>(rows[n]) + s.at;
-  const std::uint32_t* w = static_cast<const std::uint32_t*>(s.weights);
   Sums<kVectors, kRows> t;
-  t.start(sums, s.resume);
+  t.load(sums);
+  const std::uint32_t* w = static_cast<const std::uint32_t*>(s.weights);
   for (int tap = 0; tap < s.taps; ++tap) {
-    std::ptrdiff_t at = tap * s.tap_stride;
-    const std::ptrdiff_t end = at + s.run;
-    for (; at + 1 < end; at += 2) {
-      V low[kVectors], high[kVectors];
-      for (int v = 0; v < kVectors; ++v) {
-        const auto pair = hn::Load(kW, w + v * kLanes);
-        low[v] = low_half(pair), high[v] = high_half(pair);
-      }
+    const float* x[kRows];
+    for (int n = 0; n < kRows; ++n) x[n] = static_cast<const float*>(rows[n]) + s.at + tap * s.tap_stride;
+    std::ptrdiff_t i = 0;
+    for (; i + 1 < s.run; i += 2) {
+      t.add(x, i, [w](int v) { return low_half(hn::Load(kW, w + v * kLanes)); });
+      t.add(x, i + 1, [w = read_again(w)](int v) { return high_half(hn::Load(kW, w + v * kLanes)); });
       w += kVectors * kLanes;
-      t.add(low, x, at);
-      t.add(high, x, at + 1);
     }
-    if (at < end) {  // an odd run: the last pair has one weight
-      V low[kVectors];
-      for (int v = 0; v < kVectors; ++v) low[v] = low_half(hn::Load(kW, w + v * kLanes));
+    if (i < s.run) {  // an odd run: the last pair has one weight
+      t.add(x, i, [w](int v) { return low_half(hn::Load(kW, w + v * kLanes)); });
       w += kVectors * kLanes;
-      t.add(low, x, at);
     }
   }
-  t.finish(sums);
+  t.store(sums);
 }
 
 struct Tiles {
@@ -247,9 +267,10 @@ void run_tiles(const Plan& p, const Stretch& s, const void* const* rows, int cou
 // so that it is read once for all rows; the sums wait in memory, their order is the same.
 void reduce(const Plan& p, const Conv& c, const std::byte* panel, const void* const* rows, int count,
             float* sums) noexcept {
+  for (int i = 0; i < count * p.vectors; ++i) hn::Store(hn::Zero(kF), kF, sums + i * kLanes);
   const std::ptrdiff_t tap_bytes = p.panel_bytes / p.taps, column_bytes = p.vectors * kLanes * p.value_bytes;
   if (count <= p.tile_rows || p.panel_bytes <= kChunkBytes) {
-    run_tiles(p, {panel, 0, p.taps, p.run, c.x.tap_stride, false}, rows, count, sums);
+    run_tiles(p, {panel, 0, p.taps, p.run, c.x.tap_stride}, rows, count, sums);
     return;
   }
   const int step = int(kChunkBytes / column_bytes) & ~1;
@@ -257,7 +278,7 @@ void reduce(const Plan& p, const Conv& c, const std::byte* panel, const void* co
     for (int i = 0; i < p.run; i += step) {
       const int run = p.run - i < step ? p.run - i : step;
       const std::byte* weights = panel + tap * tap_bytes + i * column_bytes;
-      run_tiles(p, {weights, tap * c.x.tap_stride + i, 1, run, 0, tap + i > 0}, rows, count, sums);
+      run_tiles(p, {weights, tap * c.x.tap_stride + i, 1, run, 0}, rows, count, sums);
     }
 }
 

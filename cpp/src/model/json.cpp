@@ -13,8 +13,8 @@
 namespace ravel::json {
 namespace {
 
-constexpr int kMaxDepth = 64;               // the deepest preset's graph nests 17 deep
-constexpr std::size_t kMaxValues = 500000;  // 30 times those of v2, under 100 MB
+constexpr int kMaxDepth = 64;               // the presets need 10
+constexpr std::size_t kMaxValues = 200000;  // 100 times those of v2; under 30 MB
 
 // Builds values from the parser's events; any `false` ends the parse with `problem` set.
 class Builder : public nlohmann::json_sax<nlohmann::json> {

@@ -7,7 +7,12 @@ namespace {
 constexpr Isa kIsa = Isa::avx2;
 constexpr int kAccumulators = 12;
 
-constexpr float column_cost(int vectors, int) noexcept { return vectors == 1 ? 2.0f : vectors == 2 ? 1.2f : 1.0f; }
+// GFLOP/s over the peak's 117 in percent, 384x3-384 on Zen 4, for 1, 2, and 4 or more rows; panels of
+// 1, 2, 3, 4, 6 and 8 vectors.
+constexpr int kShares[2][3][6] = {
+    {{12, 25, 36, 41, 40, 41}, {24, 48, 65, 72, 77, 45}, {65, 92, 96, 93, 79, 48}},  // float weights
+    {{12, 25, 36, 49, 66, 70}, {25, 49, 70, 90, 93, 74}, {70, 80, 65, 60, 95, 76}},  // bfloat16 weights
+};
 
 }  // namespace
 }  // namespace ravel::kernels

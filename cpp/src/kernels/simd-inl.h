@@ -3,7 +3,7 @@
 // The including unit defines before it
 //   kIsa, table_getter      what it exports
 //   kAccumulators           sums that fit the registers beside a tile's weights and inputs
-//   column_cost(v, rows)    time of a panel of v vectors per column, relative to the best panel
+//   kShares                 speed by format, rows of a call and vectors of a panel
 // Everything is in unnamed namespaces: an inline function that left this unit could be picked by the linker for code
 // that must run on older processors (check_symbols.cmake).
 
@@ -40,6 +40,7 @@ void store_some(D d, Vec v, T* to, int count) noexcept {
 
 // ---- convolution
 
+constexpr int kVectorChoices[] = {1, 2, 3, 4, 6, 8};
 constexpr int kMaxVectors = 8, kMaxRows = 8;
 // Rows that share one pass over a panel which has to come from beyond the second-level cache.
 constexpr int kGroupRows = 24;
@@ -182,13 +183,15 @@ struct AllTiles {
 };
 constexpr AllTiles kTiles;
 
-int panel_width(int outputs, Format, int rows) noexcept {
+// The panels that take least time, the columns that pad the last one counted.
+int panel_width(int outputs, Format format, int rows) noexcept {
+  const int* shares = kShares[format == f32 ? 0 : 1][rows < 2 ? 0 : rows < 4 ? 1 : 2];
   int best = kLanes;
-  float least = 1e30f;
-  for (const int vectors : {8, 6, 4, 3, 2, 1}) {
-    const int width = vectors * kLanes, columns = (outputs + width - 1) / width * width;
-    const float cost = float(columns) * column_cost(vectors, rows);
-    if (cost < least) best = width, least = cost;
+  float least = 0;
+  for (int i = 0; i < 6; ++i) {
+    const int width = kVectorChoices[i] * kLanes, columns = (outputs + width - 1) / width * width;
+    const float cost = float(columns) / float(shares[i]);
+    if (i == 0 || cost <= least) best = width, least = cost;
   }
   return best;
 }

@@ -191,7 +191,7 @@ int panel_width(int outputs, Format format, int rows) noexcept {
   for (int i = 0; i < 6; ++i) {
     const int width = kVectorChoices[i] * kLanes, columns = (outputs + width - 1) / width * width;
     const float cost = float(columns) / float(shares[i]);
-    if (i == 0 || cost <= least) best = width, least = cost;
+    if (i == 0 || cost < least) best = width, least = cost;
   }
   return best;
 }

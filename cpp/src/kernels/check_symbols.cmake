@@ -1,0 +1,21 @@
+# Fails where an object of one instruction set offers the linker more than its table: an inline function or template
+# from there could be chosen for code that must run on older processors.
+#   cmake -D NM=nm -D OBJECTS=a.o,b.o -P check_symbols.cmake
+string(REPLACE "," ";" OBJECTS "${OBJECTS}")
+set(checked 0)
+foreach(object ${OBJECTS})
+  if(NOT object MATCHES "kernels_[a-z0-9_]+\\.")
+    continue()
+  endif()
+  math(EXPR checked "${checked} + 1")
+  execute_process(COMMAND ${NM} --defined-only -g -C ${object} OUTPUT_VARIABLE listed COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCHALL "[^\n]+" lines "${listed}")
+  foreach(line ${lines})
+    if(NOT line MATCHES " T ravel::kernels::[a-z0-9_]+_table\\(\\)$")
+      message(SEND_ERROR "${object} leaks a symbol: ${line}")
+    endif()
+  endforeach()
+endforeach()
+if(checked EQUAL 0)
+  message(FATAL_ERROR "no kernel objects among ${OBJECTS}")
+endif()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -16,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .benchmarks.clocks import machine
+from .benchmarks.engine import HEADING, Figure, figures
 from .cli import Parser, run_verb
 from .errors import RavelError
 from .files import atomic_write
@@ -23,6 +24,7 @@ from .files import atomic_write
 if TYPE_CHECKING:
     import torch
 
+    from .runs import Trained
     from .streaming.nn_tilde import Shell
     from .training.loop import Trainer
 
@@ -65,31 +67,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch 2.13 deprecates TorchScript
     warnings.filterwarnings("ignore", module="lightning_fabric")
-    about = machine()
+    about = about_machine()
     print(", ".join(f"{key} {value}" for key, value in about.items()))
-    rows: list[Row] = []
+    rows: list[Row | Figure] = []
     for part in [args.only] if args.only else PARTS:
         heading, measure = PARTS[part]
-        print(f"\n{heading:<44}{'ours, ms':>11}{'plain, ms':>11}{'ratio':>10}  goal")
+        print(f"\n{heading}")
         for row in measure(args):
             print(row.line(), flush=True)
             rows.append(row)
     if args.json:
         with atomic_write(args.json) as temporary:
-            figures = [asdict(row) | {"ratio": row.ratio} for row in rows]
+            figures = [asdict(row) | ({"ratio": row.ratio} if isinstance(row, Row) else {}) for row in rows]
             temporary.write_text(json.dumps({"machine": about, "rows": figures}, indent=2))
     return 0
 
 
-def machine() -> dict[str, str]:
+def about_machine() -> dict[str, str]:
     """What the figures depend on."""
     import torch
 
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
+    return machine() | {
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "bf16": "yes" if torch.cpu._is_avx512_bf16_supported() else "no",
         "torch": torch.__version__,
@@ -143,8 +141,20 @@ def first_calls(args: argparse.Namespace) -> Iterator[Row]:
         yield Row("first-calls", f"{name} forward, from then on", steady[0], steady[1])
 
 
+def engine(args: argparse.Namespace) -> Iterator[Figure]:
+    """The table of the engine; its own seconds are for calls that take milliseconds."""
+
+    with threads(1):
+        scripts = [lambda shell: loaded(plain_script(shell)), loaded_export]
+        yield from figures(args.seconds, args.preset, deployed_from, scripts)
+
+
 def deployed(name: str, **overrides: Any) -> Shell:
     """The streaming shell of a preset with random weights and all its latents."""
+    return deployed_from(name, **overrides)[0]
+
+
+def deployed_from(name: str, **overrides: Any) -> tuple[Shell, Trained]:
     import torch
 
     from .model.autoencoder import Autoencoder
@@ -158,7 +168,8 @@ def deployed(name: str, **overrides: Any) -> Shell:
     net = Autoencoder(config.model).eval()
     size = config.model.latent
     principal = Principal(torch.zeros(size), torch.eye(size), torch.ones(size))
-    return deploy(Trained(net, config, principal, {}), size, streaming=True)
+    trained = Trained(net, config, principal, {})
+    return deploy(trained, size, streaming=True), trained
 
 
 def loaded_export(shell: Shell) -> Any:
@@ -173,9 +184,9 @@ def loaded_export(shell: Shell) -> Any:
 def plain_script(shell: Shell) -> Any:
     import torch
 
-    from .benchmarks.plain import PlainShell
+    from .benchmarks.plain import plain_shell
 
-    return torch.jit.script(PlainShell(shell).eval().requires_grad_(False))
+    return torch.jit.script(plain_shell(shell))
 
 
 def loaded(scripted: Any) -> Any:
@@ -355,11 +366,16 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], Iterator[Row]]]] = {
-    "streaming": (".ts against cached conv1d, one thread", streaming),
-    "first-calls": ("first calls of a loaded .ts, one thread", first_calls),
-    "training": ("training steps against plain fp32", training),
-    "overhead": ("what is not arithmetic in a step", overhead),
+def columns(heading: str) -> str:
+    return f"{heading:<44}{'ours, ms':>11}{'plain, ms':>11}{'ratio':>10}  goal"
+
+
+PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], Iterator[Row | Figure]]]] = {
+    "engine": (HEADING, engine),
+    "streaming": (columns(".ts against cached conv1d, one thread"), streaming),
+    "first-calls": (columns("first calls of a loaded .ts, one thread"), first_calls),
+    "training": (columns("training steps against plain fp32"), training),
+    "overhead": (columns("what is not arithmetic in a step"), overhead),
 }
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ VERBS = {
     "render": "send sound files through a .ts or a run",
     "info": "print what a .ts or a run is: rate, latents, latency, training",
     "demo": "hear it without recordings: corpus, training, export, render, picture",
+    "profile": "how fast models run here, against every deadline, and where the time goes",
     "bench": "measure training and streaming speed on this machine",
 }
 

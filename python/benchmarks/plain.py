@@ -116,12 +116,12 @@ class Unchanged(nn.Module):
 
 
 class PlainShell(nn.Module):
-    """What a deployed shell with all its latents does for one stream at temperature 0."""
+    """What a deployed model does for one stream at temperature 0, latents that were not exported at rest."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, front: nn.Module, back: nn.Module, latents: int, size: int) -> None:
         super().__init__()
-        self.front, self.back = translate(shell.front, True), translate(shell.back, True)
-        self.latents = shell.latents
+        self.front, self.back = front, back
+        self.latents, self.size = latents, size
 
     @torch.jit.export
     def encode(self, x: Tensor) -> Tensor:
@@ -129,10 +129,18 @@ class PlainShell(nn.Module):
 
     @torch.jit.export
     def decode(self, z: Tensor) -> Tensor:
+        if self.latents < self.size:
+            z = F.pad(z, [0, 0, 0, self.size - self.latents])
         return self.back(z)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decode(self.encode(x))
+
+
+def plain_shell(shell: Shell) -> PlainShell:
+    """A deployed shell, translated."""
+    front, back = translate(shell.front, True), translate(shell.back, True)
+    return PlainShell(front, back, shell.latents, shell.back.in_channels).eval().requires_grad_(False)
 
 
 def plain_discriminator(ours: Discriminators) -> nn.ModuleList:

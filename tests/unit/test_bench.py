@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from python import bench
-from python.benchmarks.plain import History, PlainShell
+from python.benchmarks.plain import History, plain_shell
 from python.benchmarks.plain_training import PlainTraining, aligned, distance
 from python.errors import RavelError
 from python.streaming.nn_tilde import Shell
@@ -26,7 +26,7 @@ def test_plain_form_agrees(name: str, method: str) -> None:
     shell = small(name)
     hop = shell.hop_samples
     x = torch.randn(1, shell.latents, 2) if method == "decode" else torch.randn(1, 1, 2 * hop)
-    plain = PlainShell(shell).eval()
+    plain = plain_shell(shell)
     with torch.no_grad():
         bench.check_agreement(name, [bench.bound(m, method, x) for m in (shell, plain)], shell)
 
@@ -34,7 +34,7 @@ def test_plain_form_agrees(name: str, method: str) -> None:
 def test_a_broken_plain_form_is_noticed() -> None:
     """Histories lost between blocks: the first block still agrees, the second does not."""
     shell = small("low")
-    plain = PlainShell(shell).eval()
+    plain = plain_shell(shell)
     for module in plain.modules():
         if isinstance(module, History):
             module.cached = False

@@ -106,8 +106,8 @@ def _engine(native: ModuleType, path: Path, shell: Shell) -> list[str]:
     isa = [name for name in native.cpu_features() if not name.endswith("_bf16")][-1]
     try:
         model = native.Model(path, isa)
-    except native.Error as error:
-        raise RavelError(f"export: the engine refuses the .ravel: {error}; nothing was written") from error
+    except native.Error as reason:
+        raise RavelError(f"export: the engine refuses the .ravel: {reason}; nothing was written") from reason
     for method, error in model.selftest().items():
         _judge(f"{method} of the golden pair, engine ({isa})", error, 1.0)
     return [

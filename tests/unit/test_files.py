@@ -1,4 +1,4 @@
-"""Law: after `atomic_write` the target is the whole new file or exactly what it was before."""
+"""Law: after `atomic_write` every target is the whole new file, or all are exactly what they were before."""
 
 import errno
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from python import files
 from python.errors import RavelError
-from python.files import atomic_write
+from python.files import atomic_write, atomic_writes
 
 
 def only_files(folder: Path) -> list[str]:
@@ -77,3 +77,48 @@ def test_a_body_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
     """Otherwise a forgotten write would pass for success."""
     with pytest.raises(RavelError, match="could not write"), atomic_write(tmp_path / "a.bin"):
         pass
+
+
+# -- several at once -------------------------------------------------------
+
+
+def write_all(targets: list[Path], text: str) -> None:
+    with atomic_writes(*targets) as temporaries:
+        for temporary in temporaries:
+            temporary.write_text(text)
+
+
+def test_several_files_are_replaced_together(tmp_path: Path) -> None:
+    targets = [tmp_path / "a.ts", tmp_path / "a.ravel", tmp_path / "b" / "c.txt"]
+    for text in ("first", "second"):
+        write_all(targets, text)
+        assert [target.read_text() for target in targets] == [text] * 3
+    assert only_files(tmp_path) == ["a.ravel", "a.ts", "b"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("there", [[], ["a"], ["b"], ["a", "b"]])
+def test_when_one_cannot_be_renamed_all_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: list[str], links: bool
+) -> None:
+    def no_links(source: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(files.os, "link", no_links)
+    for name in there:
+        (tmp_path / name).write_text(f"old {name}")
+    (tmp_path / "c").mkdir()
+    with pytest.raises(RavelError, match=r"could not write .*c: that is a folder"):
+        write_all([tmp_path / name for name in "abc"], "new")
+    assert only_files(tmp_path) == sorted([*there, "c"])
+    assert all((tmp_path / name).read_text() == f"old {name}" for name in there)
+
+
+def test_one_that_was_not_written_keeps_all_back(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(RavelError, match=r"could not write .*a and .*b"):
+        with atomic_writes(tmp_path / "a", tmp_path / "b") as (first, _):
+            first.write_text("new")
+    assert only_files(tmp_path) == ["a"]
+    assert (tmp_path / "a").read_text() == "old"

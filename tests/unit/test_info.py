@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +22,15 @@ MakeTs = Callable[..., Path]
 
 def run(*words: object) -> int:
     return run_verb("info", info.main, [str(word) for word in words])
+
+
+def ravel_file(path: Path, about: object, header: dict[str, object] | None = None, **metadata: str) -> Path:
+    """A `.ravel` whose one tensor of two floats means nothing, with this card."""
+    known = {"format": "ravel", "version": "1", "graph": "{}", "card": json.dumps(about)} | metadata
+    tensor = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    text = json.dumps({"__metadata__": known, "tensor": tensor} if header is None else header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
+    return path
 
 
 def brute_force_wait(hop: int, block: int) -> int:
@@ -120,3 +133,92 @@ def test_files_that_are_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[s
         error = capsys.readouterr().err
         assert name in error
         assert len(error.splitlines()) == 1
+
+
+# -- the .ravel ------------------------------------------------------------
+
+
+def test_a_ravel_prints_the_same_page(make_ts: MakeTs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = make_ts(hop=128, delay=160)
+    about = card.read_card(script)
+    engine = ravel_file(tmp_path / "violin.ravel", about | {"weights": "bf16"})
+    assert run(script) == 0
+    page = capsys.readouterr().out
+    assert run(engine) == 0
+    assert capsys.readouterr().out == page.replace("4.00 M", "4.00 M, bf16 weights")
+    assert run(engine, "--json") == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert seen.pop("latency_samples")["64"] == 160 + 64
+    assert seen == card.read_card(engine) == about | {"weights": "bf16"}
+
+
+def test_a_ravel_is_read_without_torch_or_its_tensors(tmp_path: Path, make_ts: MakeTs) -> None:
+    path = ravel_file(tmp_path / "a.ravel", card.read_card(make_ts()))
+    program = "import sys; from python import info; s = info.main(sys.argv[1:]); sys.exit(s or 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], cwd=Path(__file__).parents[2], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def one_line(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert run(path) == 2
+    error = capsys.readouterr().err
+    assert path.name in error
+    assert len(error.splitlines()) == 1
+    return error
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"metadata": {"version": "2"}}, "has version 2, this Ravel reads 1: update Ravel"),
+        ({"metadata": {"format": "pt"}}, "has no Ravel card"),
+        ({"metadata": {"card": "{"}}, "damaged card"),
+        ({"metadata": {"card": "[" * 100_000}}, "damaged card"),
+        ({"about": {"format": 2}}, "card format 2"),
+        ({"about": {"format": 1}}, "damaged card"),
+        ({"header": {}}, "has no Ravel card"),
+        ({"header": {"__metadata__": []}}, "damaged header"),
+        ({"header": {"tensor": 3}}, "damaged header"),
+        ({"header": []}, "damaged header"),
+    ],
+)
+def test_a_foreign_or_damaged_ravel(
+    tmp_path: Path, make_ts: MakeTs, change: dict[str, Any], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    about = change.get("about", card.read_card(make_ts()))
+    path = ravel_file(tmp_path / "a.ravel", about, change.get("header"), **change.get("metadata", {}))
+    assert line in one_line(path, capsys)
+
+
+def test_bytes_that_are_no_ravel(tmp_path: Path, make_ts: MakeTs, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = ravel_file(tmp_path / "whole.ravel", card.read_card(make_ts())).read_bytes()
+    cases = {
+        "empty": b"", "short": whole[:5], "text": b"Dear diary, today I went to the sea",
+        "ts": make_ts().read_bytes(), "huge": (2**62).to_bytes(8, "little") + whole[8:], "cut": whole[:-1],
+        "longer": whole + b"x", "half": whole[: len(whole) // 2], "header": whole[:8], "zero": bytes(8) + whole[8:],
+    }  # fmt: skip
+    for name, data in cases.items():
+        path = tmp_path / f"{name}.ravel"
+        path.write_bytes(data)
+        assert "export it again" in one_line(path, capsys)
+    (tmp_path / "folder.ravel").mkdir()
+    assert "give the .ravel itself" in one_line(tmp_path / "folder.ravel", capsys)
+    assert "makes a .ravel" in one_line(tmp_path / "missing.ravel", capsys)
+
+
+def test_any_flipped_byte_is_a_page_or_a_line(
+    tmp_path: Path, make_ts: MakeTs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = ravel_file(tmp_path / "whole.ravel", card.read_card(make_ts())).read_bytes()
+    path, draw, seen = tmp_path / "flipped.ravel", random.Random(0), set()
+    for _ in range(600):
+        data = bytearray(whole)
+        data[draw.randrange(len(data) - 8)] ^= 1 << draw.randrange(8)
+        path.write_bytes(data)
+        status = run(path)
+        said = capsys.readouterr()
+        seen.add(status)
+        assert status == 0 or (status == 2 and len(said.err.splitlines()) == 1), said.err
+    assert seen == {0, 2}

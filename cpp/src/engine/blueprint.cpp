@@ -22,6 +22,9 @@ namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
+std::size_t rounded_up(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
+
+
 }  // namespace
 
 Arena::Arena(std::size_t bytes) : bytes_(bytes) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from python.errors import RavelError
 
 Audio = NDArray[np.float32]
 MakeTs = Callable[..., Path]
+
+ROOT = Path(__file__).parents[2]
 
 
 def noise(channels: int, frames: int, seed: int = 0) -> Audio:
@@ -140,6 +143,120 @@ def test_folders_keep_their_structure(make_ts: MakeTs, tmp_path: Path) -> None:
         render.render(instrument, [takes], out, force=True, quiet=True)
         names = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
         assert names == ["deep/er/two.flac.wav", "deep/er/two.wav.wav", "one.wav"]
+
+
+# ---- the engine --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small networks by name, each as NAME.ts and NAME.ravel."""
+    pytest.importorskip("python._native", reason="the engine is not built")
+    import torch
+
+    from python import bench
+    from python.streaming import deploy, graph
+
+    folder = tmp_path_factory.mktemp("pairs")
+    paths = {}
+    for name, options in {"low": {}, "v2-small": {"channels": 2}}.items():
+        shell, trained = bench.deployed_from(name, capacity=4, latent=6, **options)
+        trained.net.latent.temperature = 0.5  # the file's own; most of the tests below play it
+        shell.latent.temperature = 0.5
+        about = deploy.card(shell, trained, name)
+        scripted = deploy._settled(torch.jit.script(shell))
+        torch.jit.save(scripted, str(folder / f"{name}.ts"), _extra_files={"ravel.json": json.dumps(about)})
+        paths[name] = folder / f"{name}.ravel"
+        paths[name].write_bytes(graph.ravel(shell, about, "fp32"))
+    return paths
+
+
+def played(model: Path, source: Path, out: Path, *options: str) -> Audio:
+    assert run(model, source, "--out", out, "--force", *options) == 0
+    return read(out / source.with_suffix(".wav").name)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "options"),
+    [
+        ("low", 2, []),
+        ("low", 1, ["--latents", "3", "--block", "700"]),
+        ("low", 1, ["--temperature", "0"]),
+        ("v2-small", 1, []),
+        ("v2-small", 2, ["--latents", "2", "--temperature", "1.5"]),
+    ],
+)
+def test_a_ravel_renders_what_its_ts_renders(
+    pairs: dict[str, Path], tmp_path: Path, name: str, channels: int, options: list[str]
+) -> None:
+    source = write(tmp_path / "in.wav", 0.3 * noise(channels, 5001), 48000)
+    engine = played(pairs[name], source, tmp_path / "engine", *options)
+    script = played(pairs[name].with_suffix(".ts"), source, tmp_path / "script", *options)
+    assert engine.shape == script.shape == (channels, 5001)
+    assert np.abs(engine - script).max() <= 1e-5 * np.abs(script).max()
+    assert np.abs(script).max() > 0
+
+
+def test_an_option_of_one_is_heard_against_the_other(pairs: dict[str, Path], tmp_path: Path) -> None:
+    """The proof that the law above can fail."""
+    source = write(tmp_path / "in.wav", 0.3 * noise(1, 5001))
+    engine = played(pairs["low"], source, tmp_path / "engine", "--temperature", "0")
+    script = played(pairs["low"].with_suffix(".ts"), source, tmp_path / "script")
+    assert np.abs(engine - script).max() > 1e-3 * np.abs(script).max()
+
+
+@pytest.mark.parametrize("block", [1, 128, 5000])
+def test_blocks_and_second_files_change_no_bit_of_the_engine(
+    pairs: dict[str, Path], tmp_path: Path, block: int
+) -> None:
+    """The second file has another channel count: an engine of its own, from silence too."""
+    sources = [write(tmp_path / f"{n}.wav", 0.3 * noise(n, 3000)) for n in (1, 2)]
+    alone = [played(pairs["low"], source, tmp_path / "alone") for source in sources]
+    instrument = render.Instrument(pairs["low"])
+    for _ in range(2):
+        targets = render.render(instrument, sources, tmp_path / "out", force=True, block_samples=block, quiet=True)
+        assert all(np.array_equal(read(target), audio) for target, audio in zip(targets, alone))
+
+
+def test_a_ravel_is_rendered_without_torch(pairs: dict[str, Path], tmp_path: Path) -> None:
+    source = write(tmp_path / "in.wav", 0.3 * noise(1, 500))
+    program = "import sys; from python import render; sys.exit(render.main(sys.argv[1:]) or 'torch' in sys.modules)"
+    words = [str(word) for word in (pairs["low"], source, "--out", tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", program, *words], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("truncated", "bad.ravel is cut short"),
+        ("a .ts", "bad.ravel is not a .ravel file"),
+        ("a sound", "bad.ravel is not a .ravel file"),
+        ("too hot", "does not take the temperature 11"),
+        ("too many", "export the run again with --latents 7"),
+    ],
+)
+def test_a_bad_ravel_is_explained(
+    pairs: dict[str, Path], tmp_path: Path, good: Path, kind: str, line: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = pairs["low"].read_bytes()
+    script = pairs["low"].with_suffix(".ts").read_bytes()
+    contents = {"truncated": whole[:-10], "a .ts": script, "a sound": good.read_bytes()}
+    options = {"too hot": ["--temperature", "11"], "too many": ["--latents", "7"]}
+    bad = tmp_path / "bad.ravel"
+    bad.write_bytes(contents.get(kind, whole))
+    assert run(bad, good, "--out", tmp_path / "out", *options.get(kind, [])) == 2
+    error = capfd.readouterr().err
+    assert line in error
+    assert len(error.splitlines()) == 1
+
+
+def test_an_engine_that_is_not_built_is_explained(
+    pairs: dict[str, Path], good: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "python._native", None)
+    assert run(pairs["low"], good) == 2
+    assert "the engine is not built here" in capfd.readouterr().err
 
 
 # ---- bad input ---------------------------------------------------------------------------------------

@@ -1,0 +1,581 @@
+// The messages of the Pure Data and Max objects, over the player.
+#include "patcher.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <optional>
+#include <thread>
+#include <utility>
+
+namespace ravel::patcher {
+namespace {
+
+constexpr float kFadeSeconds = 0.02F;  // of `enable`
+constexpr int kLatents = 8;            // signals of `encode` and `decode` where no model tells
+constexpr int kMaxSignals = 1024;      // of one multichannel cord in Max
+
+constexpr std::array<const char*, static_cast<std::size_t>(Switch::count_)> kSwitches = {"bypass", "freeze", "noise",
+                                                                                         "morphing"};
+
+// The controls of the player come on top, by their own names.
+constexpr std::array kWords = {
+    Word{"load", "MODEL", "loads another model; what plays goes on until it is there", false},
+    Word{"reload", "", "loads the file again", false},
+    Word{"method", "forward|encode|decode", "what the model does; inlets and outlets stay as they are", false},
+    Word{"mode", "automatic|inline|sliced|threaded [SLICES]", "how a hop is computed", false},
+    Word{"enable", "0|1", "0: silence at no cost", true},
+    Word{"bypass", "0|1", "1: the input, as late as the model's sound", true},
+    Word{"freeze", "0|1", "1: holds the latents", true},
+    Word{"noise", "0|1", "the filtered-noise part of the sound", true},
+    Word{"morphing", "0|1", "1: the latents lie between snapshots A and B", true},
+    Word{"morph", "POSITION|off", "from snapshot A, 0, to B, 1", true},
+    Word{"snapshot", "store|recall a|b", "keeps the latents now playing, or plays kept ones, frozen", true},
+    Word{"reset", "", "forgets the past", true},
+    Word{"latent", "LATENT [VALUE]", "holds a latent at a value; without one: lets it go", true},
+    Word{"override", "LATENT 0|1", "holds a latent at its last value, or lets it go", true},
+    Word{"scale", "LATENT FACTOR", "multiplies a latent", true},
+    Word{"bias", "LATENT VALUE", "adds to a latent", true},
+    Word{"gain", "[in|out] DECIBELS", "level before or behind the model", true},
+    Word{"seed", "NUMBER", "which noise: equal seeds repeat", true},
+    Word{"offline", "[0|1]", "1: not real time, a late worker is waited for", true},
+    Word{"latency", "", "answers: latency SAMPLES MILLISECONDS", true},
+    Word{"meters", "", "answers: meters IN_PEAK OUT_PEAK LOAD WORST_LOAD LATE_HOPS", true},
+    Word{"info", "", "answers: info KEY VALUE, a list each", false},
+    Word{"get", "ATTRIBUTE [LATENT]", "answers: ATTRIBUTE VALUES", true},
+    Word{"set", "ATTRIBUTE VALUES", "the same as the message ATTRIBUTE VALUES", true},
+    Word{"dump", "", "answers with every attribute", true},
+};
+constexpr std::size_t kControls = static_cast<std::size_t>(Control::count_);
+
+bool same(const char* a, const char* b) { return !std::strcmp(a, b); }
+
+std::optional<Control> control_from(const char* word) {
+  for (std::size_t i = 0; i < kControls; ++i)
+    if (same(word, ravel::info(static_cast<Control>(i)).name)) return static_cast<Control>(i);
+  return std::nullopt;
+}
+
+std::optional<Switch> switch_from(const char* word) {
+  for (std::size_t i = 0; i < kSwitches.size(); ++i)
+    if (same(word, kSwitches[i])) return static_cast<Switch>(i);
+  return std::nullopt;
+}
+
+std::optional<Method> method_from(const char* word) {
+  for (const Method method : {Method::forward, Method::encode, Method::decode})
+    if (same(word, name(method))) return method;
+  return std::nullopt;
+}
+
+const Word* word_from(const char* word) {
+  const auto all = words();
+  const auto found = std::find_if(all.begin(), all.end(), [&](const Word& known) { return same(known.name, word); });
+  return found == all.end() ? nullptr : &*found;
+}
+
+std::string text(double number) {
+  char digits[32];
+  std::snprintf(digits, sizeof digits, "%g", number);
+  return digits;
+}
+
+std::string text(const Atom& atom) { return atom.word ? atom.word : text(atom.number); }
+
+std::string joined(Atoms atoms) {
+  std::string line;
+  for (const Atom& atom : atoms) line += (line.empty() ? "" : " ") + text(atom);
+  return line;
+}
+
+bool is_flag(const Atom& atom) {
+  return atom.word && (atom.word[0] == '-' || atom.word[0] == '@') &&
+         std::isalpha(static_cast<unsigned char>(atom.word[1]));
+}
+
+int signals(const std::vector<Atom>& flag) {
+  const double count = flag.size() == 2 && !flag[1].word ? flag[1].number : 0;
+  if (!(count >= 1 && count <= kMaxSignals))
+    throw Error("-" + joined(flag) + ": expects a number of signals, 1 to " + std::to_string(kMaxSignals));
+  return static_cast<int>(count);
+}
+
+void read_flag(std::vector<Atom> flag, Arguments& arguments) {
+  ++flag[0].word;  // without its - or @
+  if (same(flag[0].word, "in")) {
+    arguments.inputs = signals(flag);
+  } else if (same(flag[0].word, "out")) {
+    arguments.outputs = signals(flag);
+  } else if (same(flag[0].word, "mc")) {
+    arguments.multichannel = true;
+  } else if (word_from(flag[0].word)) {
+    arguments.messages.push_back(std::move(flag));
+  } else {
+    throw Error(std::string("no flag '-") + flag[0].word +
+                "': there are -in, -out, -mc and every message, -mode sliced");
+  }
+}
+
+bool says_kind(const std::string& name) { return name.ends_with(".ravel") || name.ends_with(".ts"); }
+
+// An object of its own hears its own noise; the first one equals Python's default.
+std::atomic<long long> objects{0};
+
+}  // namespace
+
+std::span<const Word> words() {
+  static const auto all = [] {
+    std::vector<Word> list(kWords.begin(), kWords.end());
+    for (std::size_t i = 0; i < kControls; ++i) {
+      const ControlInfo& about = ravel::info(static_cast<Control>(i));
+      if (!std::any_of(kWords.begin(), kWords.end(), [&](const Word& word) { return same(word.name, about.name); }))
+        list.push_back({about.name, "VALUE", about.unit, true});
+    }
+    return list;
+  }();
+  return all;
+}
+
+bool any_thread(const char* word, Atoms atoms) {
+  if (same(word, "set") && !atoms.empty() && atoms[0].word && !same(atoms[0].word, "set"))
+    return any_thread(atoms[0].word, atoms.subspan(1));
+  const Word* known = word_from(word);
+  return known && known->any_thread;
+}
+
+Arguments parse(Atoms atoms) {
+  const auto first_flag = std::find_if(atoms.begin(), atoms.end(), is_flag);
+  Arguments arguments;
+  bool method_read = false, buffer_read = false;
+  for (auto atom = atoms.begin(); atom != first_flag; ++atom) {
+    if (atom == atoms.begin()) {
+      arguments.model = text(*atom);
+    } else if (!atom->word && !buffer_read) {
+      buffer_read = true;
+    } else if (atom->word && !method_read) {
+      const auto method = method_from(atom->word);
+      if (!method) throw Error(std::string("no method '") + atom->word + "': there is forward, encode, decode");
+      arguments.method = *method;
+      method_read = true;
+    } else {
+      throw Error("'" + text(*atom) + "' is one argument too many: ravel~ MODEL METHOD, then -FLAG VALUE");
+    }
+  }
+  for (auto flag = first_flag; flag != atoms.end();) {
+    const auto next = std::find_if(flag + 1, atoms.end(), is_flag);
+    read_flag({flag, next}, arguments);
+    flag = next;
+  }
+  return arguments;
+}
+
+std::string find_model(const std::string& name, const Find& find) {
+  std::vector<std::string> tries = {name + ".ravel", name + ".ts"};
+  tries.insert(says_kind(name) ? tries.begin() : tries.end(), name);
+  for (const std::string& candidate : tries)
+    if (const std::string path = find(candidate); !path.empty()) return path;
+  throw Error("no file " + (says_kind(name) ? name : tries[0] + " or " + tries[1]) +
+              ": put it next to the patch, or its folder into the search path");
+}
+
+// A message, its arguments checked as they are read.
+struct Remote::Call {
+  const char* word;
+  Atoms atoms;
+
+  bool is(const char* other) const noexcept { return same(word, other); }
+
+  [[noreturn]] void refuse() const {
+    const Word* known = word_from(word);
+    throw Error("'" + std::string(word) + (atoms.empty() ? "" : " ") + joined(atoms) + "': expects " + word +
+                (*known->arguments ? " " : " alone") + known->arguments);
+  }
+  void expect(std::size_t least, std::size_t most) const {
+    if (atoms.size() < least || atoms.size() > most) refuse();
+  }
+  double number(std::size_t index) const {
+    if (index >= atoms.size() || atoms[index].word || !std::isfinite(atoms[index].number)) refuse();
+    return atoms[index].number;
+  }
+  float value(std::size_t index) const { return static_cast<float>(number(index)); }
+  bool flag() const {
+    expect(1, 1);
+    return number(0) != 0;
+  }
+  const char* name(std::size_t index) const {
+    if (index >= atoms.size() || !atoms[index].word) refuse();
+    return atoms[index].word;
+  }
+};
+
+Remote::Remote(Shell& shell) noexcept : shell_(shell), seed_(objects++) { player_.set_seed(seed_); }
+
+void Remote::start(const Arguments& arguments) {
+  starting_ = true;
+  player_.set_method(arguments.method);
+  const bool encode = arguments.method == Method::encode, decode = arguments.method == Method::decode;
+  inputs_ = decode ? kLatents : 1;
+  outputs_ = encode ? kLatents : 1;
+  if (!arguments.model.empty()) {
+    try {
+      load(arguments.model, true);
+    } catch (const std::exception& error) {
+      complain(error.what());
+    }
+  }
+  if (const auto model = player_.model()) {
+    inputs_ = model->info().method(arguments.method).in_channels;
+    outputs_ = model->info().method(arguments.method).out_channels;
+  }
+  if (arguments.inputs) inputs_ = arguments.inputs;
+  if (arguments.outputs) outputs_ = arguments.outputs;
+  for (const std::vector<Atom>& flag : arguments.messages) message(flag[0].word, Atoms(flag).subspan(1));
+  starting_ = false;
+}
+
+std::string Remote::find(const std::string& name) {
+  std::string path = find_model(name, [this](const std::string& file) { return shell_.find(file); });
+#ifndef RAVEL_WITH_LIBTORCH
+  if (path.ends_with(".ts")) {
+    const std::string other = shell_.find(path.substr(0, path.size() - 3) + ".ravel");
+    if (other.empty())
+      throw Error(path +
+                  " is TorchScript, which this build can't play: export the model again, for the .ravel beside it");
+    shell_.print("plays " + other + " in place of the .ts");
+    return other;
+  }
+#endif
+  return path;
+}
+
+void Remote::load(const std::string& name, bool wait) {
+  name_ = name;
+  const std::string path = find(name);
+  before_ = player_.model();
+  player_.load(path, wait);
+  waiting_ = true;
+  if (wait) poll();
+}
+
+bool Remote::poll() {
+  if (waiting_ && !player_.loading()) {
+    waiting_ = false;
+    const std::string said = player_.take_message();
+    load_due_ = player_.model() && (said.empty() || player_.model() != before_);
+    latency_due_ |= load_due_;
+    before_ = nullptr;
+    if (!said.empty()) complain(said);
+    if (load_due_) compare_signals();
+  }
+  if (!waiting_ && player_.wants_prepare()) prepare_again();
+  if (starting_) return true;
+  if (load_due_) shell_.answer("load", std::array<Atom, 1>{player_.path().c_str()});
+  if (!error_due_.empty()) shell_.answer("error", std::array<Atom, 1>{error_due_});
+  if (latency_due_ && prepared_) answer_latency();
+  load_due_ = false;
+  latency_due_ &= !prepared_;
+  error_due_.clear();
+  return waiting_;
+}
+
+// An object keeps the inlets and outlets it was made with.
+void Remote::compare_signals() {
+  if (starting_) return;
+  const Method method = player_.method();
+  const MethodInfo& needs = player_.model()->info().method(method);
+  if ((method == Method::decode && needs.in_channels != inputs_) ||
+      (method == Method::encode && needs.out_channels != outputs_))
+    shell_.print(std::string("has ") + std::to_string(needs.in_channels) + " in and " +
+                 std::to_string(needs.out_channels) + " out now, this object " + std::to_string(inputs_) + " and " +
+                 std::to_string(outputs_) + ": for all of them, make the object ravel~ " + name_ + " " + name(method));
+}
+
+void Remote::complain(const std::string& line) {
+  shell_.complain(line);
+  if (starting_) {
+    error_due_ = line;
+  } else {
+    shell_.answer("error", std::array<Atom, 1>{line});
+  }
+}
+
+void Remote::prepare(const Host& host) {
+  const bool same_host = prepared_ && host.sample_rate_hz == host_.sample_rate_hz &&
+                         host.max_block == host_.max_block && host.fixed_block == host_.fixed_block &&
+                         host.in_channels == host_.in_channels && host.out_channels == host_.out_channels &&
+                         host.offline == host_.offline;
+  if (same_host && !player_.wants_prepare()) return;
+  host_ = host;
+  prepared_ = true;
+  prepare_again();
+}
+
+void Remote::prepare_again() {
+  if (!prepared_) return;
+  for (int free = nobody; !turn_.compare_exchange_weak(free, control, std::memory_order_acquire); free = nobody)
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  try {
+    player_.prepare(host_);
+    latency_due_ = true;
+  } catch (const std::exception& error) {
+    prepared_ = false;
+    complain(error.what());
+  }
+  gain_ = enabled_ ? 1.0F : 0.0F;
+  turn_.store(nobody, std::memory_order_release);
+}
+
+void Remote::process(const float* const* in, float* const* out, int frames) noexcept {
+  const auto silence = [&] {
+    for (int channel = 0; channel < host_.out_channels; ++channel) std::fill_n(out[channel], frames, 0.0F);
+  };
+  int free = nobody;
+  if (!turn_.compare_exchange_strong(free, audio, std::memory_order_acquire)) return silence();
+  const float target = enabled_.load(std::memory_order_relaxed) ? 1.0F : 0.0F;
+  if (!prepared_ || (target == 0 && gain_ == 0)) {
+    silence();
+  } else {
+    if (gain_ == 0) player_.request_reset();
+    player_.process(in, out, frames);
+    if (gain_ != target) {
+      const float start = gain_, direction = target > start ? 1.0F : -1.0F;
+      const float step = direction / (kFadeSeconds * static_cast<float>(host_.sample_rate_hz));
+      for (int i = 0; i < frames; ++i) {
+        gain_ = std::clamp(start + step * static_cast<float>(i + 1), 0.0F, 1.0F);
+        for (int channel = 0; channel < host_.out_channels; ++channel) out[channel][i] *= gain_;
+      }
+    }
+  }
+  turn_.store(nobody, std::memory_order_release);
+}
+
+bool Remote::message(const char* word, Atoms atoms) noexcept {
+  try {
+    if (!word_from(word)) return false;
+    run({word, atoms});
+  } catch (const std::exception& error) {
+    complain(error.what());
+  }
+  return true;
+}
+
+void Remote::run(const Call& call) {
+  if (run_control(call) || run_latent(call) || run_answer(call)) return;
+  if (call.is("mode")) return set_mode(call);
+  if (call.is("method")) return set_method(call);
+  if (call.is("set")) {
+    call.expect(1, call.atoms.size());
+    if (call.is(call.name(0)) || !word_from(call.name(0)))
+      throw Error(std::string("no attribute '") + call.name(0) + "': `dump` lists them");
+    return run({call.name(0), call.atoms.subspan(1)});
+  }
+  if (call.is("load")) {
+    call.expect(1, 1);
+    return load(text(call.atoms[0]), false);
+  }
+  if (call.is("reload")) {
+    call.expect(0, 0);
+    if (name_.empty()) throw Error("reload: no model was asked for yet");
+    return load(std::string(name_), false);
+  }
+}
+
+bool Remote::run_control(const Call& call) {
+  if (call.is("morph")) return morph(call), true;
+  if (const auto control = control_from(call.word)) {
+    call.expect(1, 1);
+    return set_control(*control, call.number(0)), true;
+  }
+  if (const auto which = switch_from(call.word)) return player_.set(*which, call.flag()), true;
+  if (call.is("gain")) {
+    call.expect(1, 2);
+    const bool before = call.atoms.size() == 2 && same(call.name(0), "in");
+    if (call.atoms.size() == 2 && !before && !same(call.name(0), "out")) call.refuse();
+    set_control(before ? Control::input_gain_db : Control::output_gain_db, call.number(call.atoms.size() - 1));
+  } else if (call.is("enable")) {
+    enabled_ = call.flag();
+  } else if (call.is("seed")) {
+    call.expect(1, 1);
+    seed_ = static_cast<long long>(std::clamp(call.number(0), -9e15, 9e15));
+    player_.set_seed(seed_);
+  } else if (call.is("offline")) {
+    player_.set_offline(call.atoms.empty() || call.flag());
+  } else if (call.is("reset")) {
+    call.expect(0, 1);  // nn~ sends a value to everything: `set reset 1`
+    player_.request_reset();
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void Remote::set_control(Control control, double value) {
+  const ControlInfo& about = ravel::info(control);
+  const double kept = std::clamp(value, static_cast<double>(about.minimum), static_cast<double>(about.maximum));
+  player_.set(control, static_cast<float>(kept));
+  if (kept != value)
+    throw Error(std::string(about.name) + " " + text(value) + ": plays at " + text(kept) + ", it goes from " +
+                text(about.minimum) + " to " + text(about.maximum));
+}
+
+void Remote::morph(const Call& call) {
+  call.expect(1, 1);
+  const bool off = call.atoms[0].word && same(call.atoms[0].word, "off");
+  if (!off) set_control(Control::morph, call.number(0));
+  player_.set(Switch::morphing, !off);
+}
+
+int Remote::latent_number(const Call& call, std::size_t index) const {
+  const double latent = call.number(index);
+  if (!(latent >= 0 && latent < player_.latents()) || latent != std::floor(latent))
+    throw Error(std::string(call.word) + ": no latent " + text(latent) + ": there are " +
+                std::to_string(player_.latents()) + ", from 0");
+  return static_cast<int>(latent);
+}
+
+bool Remote::run_latent(const Call& call) {
+  if (call.is("snapshot")) return snapshot(call), true;
+  const bool latent = call.is("latent"), scale = call.is("scale"), bias = call.is("bias");
+  if (!latent && !scale && !bias && !call.is("override")) return false;
+  call.expect(latent ? 1 : 2, 2);
+  const int number = latent_number(call, 0);
+  LatentControl now = player_.latent(number);
+  if (scale) {
+    now.scale = call.value(1);
+  } else if (bias) {
+    now.bias = call.value(1);
+  } else if (latent) {
+    now.override_on = call.atoms.size() == 2;
+    if (now.override_on) now.override_value = call.value(1);
+  } else {
+    now.override_on = call.number(1) != 0;
+  }
+  player_.set_latent(number, now);
+  return true;
+}
+
+void Remote::snapshot(const Call& call) {
+  call.expect(2, 2);
+  const std::string slot = text(call.atoms[1]);
+  const bool a = slot == "a" || slot == "A" || slot == "0", b = slot == "b" || slot == "B" || slot == "1";
+  if (!a && !b) call.refuse();
+  if (same(call.name(0), "store")) {
+    player_.store_snapshot(b);
+  } else if (same(call.name(0), "recall")) {
+    player_.recall_snapshot(b);
+  } else {
+    call.refuse();
+  }
+}
+
+void Remote::set_mode(const Call& call) {
+  call.expect(1, 2);
+  const double slices = call.atoms.size() > 1 ? call.number(1) : 0;
+  if (!(slices >= 0 && slices <= 8192)) call.refuse();
+  player_.set_mode(mode_from_name(call.name(0)), static_cast<int>(slices));
+  prepare_again();
+}
+
+void Remote::set_method(const Call& call) {
+  call.expect(1, 1);
+  const auto method = method_from(call.name(0));
+  if (!method) call.refuse();
+  player_.set_method(*method);
+  prepare_again();
+  if (player_.model()) compare_signals();
+}
+
+bool Remote::run_answer(const Call& call) {
+  if (call.is("get")) return get(call), true;
+  const bool latency = call.is("latency"), meters = call.is("meters"), about = call.is("info");
+  if (!latency && !meters && !about && !call.is("dump")) return false;
+  call.expect(0, 0);
+  latency ? answer_latency() : meters ? answer_meters() : about ? info() : dump();
+  return true;
+}
+
+void Remote::get(const Call& call) {
+  call.expect(1, 2);
+  const std::string attribute = call.name(0);
+  if (attribute == "scale" || attribute == "bias" || attribute == "latent" || attribute == "override") {
+    if (call.atoms.size() == 1) return answer_latents(attribute, 0, player_.latents());
+    const int latent = latent_number(call, 1);
+    return answer_latents(attribute, latent, latent + 1);
+  }
+  call.expect(1, 1);
+  if (!answer_attribute(attribute)) throw Error("no attribute '" + attribute + "': `dump` lists them");
+}
+
+bool Remote::answer_attribute(const std::string& attribute) {
+  const char* word = attribute.c_str();
+  const auto number = [&](double value) { return shell_.answer(word, std::array<Atom, 1>{value}), true; };
+  const auto named = [&](const char* value) { return shell_.answer(word, std::array<Atom, 1>{value}), true; };
+  if (const auto control = control_from(word)) return number(static_cast<double>(player_.get(*control)));
+  if (const auto which = switch_from(word)) return number(player_.get(*which) ? 1 : 0);
+  if (attribute == "enable") return number(enabled_ ? 1 : 0);
+  if (attribute == "seed") return number(static_cast<double>(seed_));
+  if (attribute == "reset") return number(0);
+  if (attribute == "mode") return named(name(player_.active_mode()));
+  if (attribute == "method") return named(name(player_.method()));
+  if (attribute == "latency") return answer_latency(), true;
+  if (attribute == "meters") return answer_meters(), true;
+  return false;
+}
+
+void Remote::answer_latents(const std::string& attribute, int from, int to) {
+  for (int latent = from; latent < to; ++latent) {
+    const LatentControl control = player_.latent(latent);
+    const float value = attribute == "scale"    ? control.scale
+                        : attribute == "bias"   ? control.bias
+                        : attribute == "latent" ? player_.latent_value(latent)
+                                                : static_cast<float>(control.override_on);
+    shell_.answer(attribute.c_str(), std::array<Atom, 2>{static_cast<double>(latent), static_cast<double>(value)});
+  }
+}
+
+void Remote::answer_meters() {
+  const Meters& meters = player_.meters();
+  shell_.answer("meters", std::array<Atom, 5>{static_cast<double>(meters.input_peak), meters.output_peak.load(),
+                                              meters.load.load(), meters.worst_load.load(),
+                                              static_cast<double>(meters.late_hops)});
+}
+
+void Remote::dump() {
+  for (std::size_t i = 0; i < kControls; ++i) answer_attribute(ravel::info(static_cast<Control>(i)).name);
+  for (const char* attribute : kSwitches) answer_attribute(attribute);
+  for (const char* attribute : {"enable", "seed", "method", "mode", "latency"}) answer_attribute(attribute);
+  for (const char* attribute : {"scale", "bias", "override"}) answer_latents(attribute, 0, player_.latents());
+}
+
+void Remote::info() {
+  const auto row = [this](const char* key, const Atom& value) {
+    shell_.answer("info", std::array<Atom, 2>{key, value});
+  };
+  const auto count = [&](const char* key, int value) { row(key, static_cast<double>(value)); };
+  row("method", name(player_.method()));
+  row("mode", name(player_.active_mode()));
+  count("latency", player_.latency_samples());
+  const std::shared_ptr<const Model> model = player_.model();
+  if (!model) return row("name", "none");
+  const Info& about = model->info();
+  row("name", about.name);
+  row("path", player_.path().c_str());
+  row("preset", about.preset);
+  count("rate", about.sample_rate_hz);
+  count("channels", about.channels);
+  count("hop", about.hop_samples);
+  count("latents", about.latents);
+  row("weights", about.bf16_weights ? "bf16" : "fp32");
+  row("isa", name(model->isa()));
+}
+
+void Remote::answer_latency() {
+  const double samples = player_.latency_samples();
+  shell_.answer("latency", std::array<Atom, 2>{samples, prepared_ ? 1000 * samples / host_.sample_rate_hz : 0.0});
+}
+
+}  // namespace ravel::patcher

@@ -1,0 +1,138 @@
+// What the Pure Data and Max objects share: arguments, messages, answers and file names, without any host.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ravel/player.h"
+
+namespace ravel::patcher {
+
+// A word or a number of a patch. Hosts keep their symbols for good, so a word is only pointed at: messages that set a
+// control allocate nothing and may come from a scheduler that runs in the audio thread.
+struct Atom {
+  Atom(double value) : number(value) {}                  // NOLINT(google-explicit-constructor)
+  Atom(const char* text) : word(text) {}                 // NOLINT(google-explicit-constructor)
+  Atom(const std::string& text) : word(text.c_str()) {}  // NOLINT(google-explicit-constructor)
+  const char* word = nullptr;                            // null: a number
+  double number = 0;
+};
+using Atoms = std::span<const Atom>;
+
+// What the host gives.
+class Shell {
+ public:
+  virtual ~Shell() = default;
+  virtual void answer(const char* word, Atoms atoms) = 0;  // out of the last outlet
+  virtual void print(const std::string& line) = 0;         // to the console
+  virtual void complain(const std::string& line) = 0;      // to the console, as an error of this object
+  virtual std::string find(const std::string& name) = 0;   // full path by the host's search, or empty
+};
+
+// ravel~ [MODEL [METHOD] [BUFFER]] [-FLAG VALUES...]. nn~'s buffer size is accepted and not needed. -in N and -out N
+// count the signals of an object that differs from its model's method, -mc bundles them; every message can be a flag
+// too, `-mode sliced`, and reaches the new object.
+struct Arguments {
+  std::string model;
+  Method method = Method::forward;
+  int inputs = 0, outputs = 0;  // 0: the method's
+  bool multichannel = false;
+  std::vector<std::vector<Atom>> messages;
+};
+Arguments parse(Atoms atoms);  // throws Error
+
+using Find = std::function<std::string(const std::string&)>;
+// The file that a name means: NAME.ravel, NAME.ts, then NAME, wherever `find` finds one; NAME first where it says its
+// kind. Throws Error with all that was tried.
+std::string find_model(const std::string& name, const Find& find);
+
+// Every message there is, with its arguments: for hosts that want to know before one comes.
+struct Word {
+  const char* name;
+  const char* arguments;  // "LATENT FACTOR", empty: none
+  const char* what;
+  bool any_thread;  // else it may allocate, wait or read files: for the host's main thread
+};
+std::span<const Word> words();
+bool any_thread(const char* word, Atoms atoms);  // of this message; `set` is like what it sets
+
+class Remote {
+ public:
+  explicit Remote(Shell& shell) noexcept;
+
+  // ---- the host's main thread
+
+  // Loads the model, waits for it, then sends the messages of the arguments. What fails is complained about, and the
+  // object goes on without: a patch with a missing file opens, and `load` mends it. Answers nothing before `poll`.
+  void start(const Arguments& arguments);
+  void prepare(const Host& host);  // nothing for the host that it has; while playing: silence meanwhile
+  // Answers what is due (ends of loads, latency) and says whether to be called again, some 10 ms later.
+  bool poll();
+  bool wants_poll() const noexcept {
+    return waiting_ || load_due_ || !error_due_.empty() || (latency_due_ && prepared_);
+  }
+
+  // False: no such message. Wrong arguments are complained about.
+  bool message(const char* word, Atoms atoms) noexcept;
+
+  // ---- audio thread
+
+  void process(const float* const* in, float* const* out, int frames) noexcept;
+
+  // ---- any thread
+
+  Player& player() noexcept { return player_; }
+  const Player& player() const noexcept { return player_; }
+  // Signals of one stream, as the model or the flags had them at creation.
+  int inputs() const noexcept { return inputs_; }
+  int outputs() const noexcept { return outputs_; }
+  bool enabled() const noexcept { return enabled_; }
+
+ private:
+  struct Call;
+  void run(const Call& call);
+  bool run_control(const Call& call);
+  bool run_latent(const Call& call);
+  bool run_answer(const Call& call);
+  void set_control(Control control, double value);
+  void set_mode(const Call& call);
+  void set_method(const Call& call);
+  void morph(const Call& call);
+  void snapshot(const Call& call);
+  void get(const Call& call);
+  void load(const std::string& name, bool wait);
+  std::string find(const std::string& name);
+  void complain(const std::string& line);
+  void compare_signals();
+  int latent_number(const Call& call, std::size_t index) const;
+  bool answer_attribute(const std::string& name);
+  void answer_latents(const std::string& name, int from, int to);
+  void answer_meters();
+  void dump();
+  void info();
+  void answer_latency();
+  void prepare_again();
+
+  Shell& shell_;
+  Player player_;
+  Host host_;
+  bool prepared_ = false, starting_ = false;
+  int inputs_ = 1, outputs_ = 1;
+  std::string name_;                     // of the model, as last asked for
+  std::shared_ptr<const Model> before_;  // the newest load
+  bool waiting_ = false;                 // for its end
+  bool load_due_ = false, latency_due_ = false;
+  std::string error_due_;
+  std::atomic<long long> seed_;
+
+  std::atomic<bool> enabled_{true};
+  float gain_ = 1;  // 0 when not enabled; audio thread
+  enum Turn { nobody, audio, control };
+  std::atomic<int> turn_{nobody};
+};
+
+}  // namespace ravel::patcher

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <optional>
 #include <thread>
 #include <utility>
 
@@ -120,7 +119,8 @@ void read_flag(std::vector<Atom> flag, Arguments& arguments) {
   }
 }
 
-bool says_kind(const std::string& name) { return name.ends_with(".ravel") || name.ends_with(".ts"); }
+// The .ravel of the same export as a .ts.
+std::string beside(const std::string& ts) { return ts.substr(0, ts.size() - 3) + ".ravel"; }
 
 // An object of its own hears its own noise; the first one equals Python's default.
 std::atomic<long long> objects{0};
@@ -152,7 +152,7 @@ Arguments parse(Atoms atoms) {
   Arguments arguments;
   bool method_read = false, buffer_read = false;
   for (auto atom = atoms.begin(); atom != first_flag; ++atom) {
-    if (atom == atoms.begin()) {
+    if (atom == atoms.begin() && !(atom->word && method_from(atom->word))) {
       arguments.model = text(*atom);
     } else if (!atom->word && !buffer_read) {
       buffer_read = true;
@@ -174,11 +174,14 @@ Arguments parse(Atoms atoms) {
 }
 
 std::string find_model(const std::string& name, const Find& find) {
-  std::vector<std::string> tries = {name + ".ravel", name + ".ts"};
-  tries.insert(says_kind(name) ? tries.begin() : tries.end(), name);
+  std::vector<std::string> tries = {name};
+  if (name.ends_with(".ts"))
+    tries.push_back(beside(name));
+  else if (!name.ends_with(".ravel"))
+    tries = {name + ".ravel", name + ".ts", name};
   for (const std::string& candidate : tries)
     if (const std::string path = find(candidate); !path.empty()) return path;
-  throw Error("no file " + (says_kind(name) ? name : tries[0] + " or " + tries[1]) +
+  throw Error("no file " + tries[0] + (tries.size() > 1 ? " or " + tries[1] : "") +
               ": put it next to the patch, or its folder into the search path");
 }
 
@@ -238,17 +241,18 @@ void Remote::start(const Arguments& arguments) {
 }
 
 std::string Remote::find(const std::string& name) {
-  std::string path = find_model(name, [this](const std::string& file) { return shell_.find(file); });
+  const auto search = [this](const std::string& file) { return shell_.find(file); };
+  std::string path = find_model(name, search);
 #ifndef RAVEL_WITH_LIBTORCH
   if (path.ends_with(".ts")) {
-    const std::string other = shell_.find(path.substr(0, path.size() - 3) + ".ravel");
+    const std::string other = search(beside(path));
     if (other.empty())
       throw Error(path +
-                  " is TorchScript, which this build can't play: export the model again, for the .ravel beside it");
-    shell_.print("plays " + other + " in place of the .ts");
-    return other;
+                  " is TorchScript, which this build can't play: export the model again, for a .ravel beside it");
+    path = other;
   }
 #endif
+  if (name.ends_with(".ts") && !path.ends_with(".ts")) shell_.print("plays " + path + " in place of the .ts");
   return path;
 }
 
@@ -403,7 +407,8 @@ bool Remote::run_control(const Call& call) {
     seed_ = static_cast<long long>(std::clamp(call.number(0), -9e15, 9e15));
     player_.set_seed(seed_);
   } else if (call.is("offline")) {
-    player_.set_offline(call.atoms.empty() || call.flag());
+    offline_ = call.atoms.empty() || call.flag();
+    player_.set_offline(offline_);
   } else if (call.is("reset")) {
     call.expect(0, 1);  // nn~ sends a value to everything: `set reset 1`
     player_.request_reset();
@@ -476,7 +481,8 @@ void Remote::set_mode(const Call& call) {
   call.expect(1, 2);
   const double slices = call.atoms.size() > 1 ? call.number(1) : 0;
   if (!(slices >= 0 && slices <= 8192)) call.refuse();
-  player_.set_mode(mode_from_name(call.name(0)), static_cast<int>(slices));
+  mode_ = mode_from_name(call.name(0));
+  player_.set_mode(mode_, static_cast<int>(slices));
   prepare_again();
 }
 
@@ -507,23 +513,30 @@ void Remote::get(const Call& call) {
     return answer_latents(attribute, latent, latent + 1);
   }
   call.expect(1, 1);
-  if (!answer_attribute(attribute)) throw Error("no attribute '" + attribute + "': `dump` lists them");
+  if (!answer_attribute(attribute.c_str())) throw Error("no attribute '" + attribute + "': `dump` lists them");
 }
 
-bool Remote::answer_attribute(const std::string& attribute) {
-  const char* word = attribute.c_str();
-  const auto number = [&](double value) { return shell_.answer(word, std::array<Atom, 1>{value}), true; };
-  const auto named = [&](const char* value) { return shell_.answer(word, std::array<Atom, 1>{value}), true; };
-  if (const auto control = control_from(word)) return number(static_cast<double>(player_.get(*control)));
-  if (const auto which = switch_from(word)) return number(player_.get(*which) ? 1 : 0);
-  if (attribute == "enable") return number(enabled_ ? 1 : 0);
-  if (attribute == "seed") return number(static_cast<double>(seed_));
-  if (attribute == "reset") return number(0);
-  if (attribute == "mode") return named(name(player_.active_mode()));
-  if (attribute == "method") return named(name(player_.method()));
-  if (attribute == "latency") return answer_latency(), true;
-  if (attribute == "meters") return answer_meters(), true;
-  return false;
+std::optional<Atom> Remote::value(const char* attribute) const noexcept {
+  const auto is = [&](const char* word) { return same(attribute, word); };
+  const auto on = [](bool yes) { return Atom(yes ? 1.0 : 0.0); };
+  if (const auto control = control_from(attribute)) return static_cast<double>(player_.get(*control));
+  if (const auto which = switch_from(attribute)) return on(player_.get(*which));
+  if (is("gain")) return static_cast<double>(player_.get(Control::output_gain_db));
+  if (is("enable")) return on(enabled_);
+  if (is("offline")) return on(offline_);
+  if (is("seed")) return static_cast<double>(seed_);
+  if (is("reset")) return 0.0;
+  if (is("mode")) return name(mode_.load());
+  if (is("method")) return name(player_.method());
+  return std::nullopt;
+}
+
+bool Remote::answer_attribute(const char* attribute) {
+  if (same(attribute, "latency")) return answer_latency(), true;
+  if (same(attribute, "meters")) return answer_meters(), true;
+  const auto now = value(attribute);
+  if (now) shell_.answer(attribute, std::array<Atom, 1>{*now});
+  return now.has_value();
 }
 
 void Remote::answer_latents(const std::string& attribute, int from, int to) {
@@ -547,7 +560,7 @@ void Remote::answer_meters() {
 void Remote::dump() {
   for (std::size_t i = 0; i < kControls; ++i) answer_attribute(ravel::info(static_cast<Control>(i)).name);
   for (const char* attribute : kSwitches) answer_attribute(attribute);
-  for (const char* attribute : {"enable", "seed", "method", "mode", "latency"}) answer_attribute(attribute);
+  for (const char* attribute : {"enable", "seed", "offline", "method", "mode", "latency"}) answer_attribute(attribute);
   for (const char* attribute : {"scale", "bias", "override"}) answer_latents(attribute, 0, player_.latents());
 }
 

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@ namespace ravel::patcher {
 // A word or a number of a patch. Hosts keep their symbols for good, so a word is only pointed at: messages that set a
 // control allocate nothing and may come from a scheduler that runs in the audio thread.
 struct Atom {
+  Atom() = default;
   Atom(double value) : number(value) {}                  // NOLINT(google-explicit-constructor)
   Atom(const char* text) : word(text) {}                 // NOLINT(google-explicit-constructor)
   Atom(const std::string& text) : word(text.c_str()) {}  // NOLINT(google-explicit-constructor)
@@ -33,7 +35,7 @@ class Shell {
   virtual std::string find(const std::string& name) = 0;   // full path by the host's search, or empty
 };
 
-// ravel~ [MODEL [METHOD] [BUFFER]] [-FLAG VALUES...]. nn~'s buffer size is accepted and not needed. -in N and -out N
+// ravel~ [MODEL] [METHOD] [BUFFER] [-FLAG VALUES...]. nn~'s buffer size is accepted and not needed. -in N and -out N
 // count the signals of an object that differs from its model's method, -mc bundles them; every message can be a flag
 // too, `-mode sliced`, and reaches the new object.
 struct Arguments {
@@ -46,8 +48,8 @@ struct Arguments {
 Arguments parse(Atoms atoms);  // throws Error
 
 using Find = std::function<std::string(const std::string&)>;
-// The file that a name means: NAME.ravel, NAME.ts, then NAME, wherever `find` finds one; NAME first where it says its
-// kind. Throws Error with all that was tried.
+// The file that a name means: NAME.ravel, NAME.ts, then NAME, whichever `find` finds first. A name that ends in .ts may
+// have only its .ravel left. Throws Error with what was tried.
 std::string find_model(const std::string& name, const Find& find);
 
 // Every message there is, with its arguments: for hosts that want to know before one comes.
@@ -90,7 +92,8 @@ class Remote {
   // Signals of one stream, as the model or the flags had them at creation.
   int inputs() const noexcept { return inputs_; }
   int outputs() const noexcept { return outputs_; }
-  bool enabled() const noexcept { return enabled_; }
+  // Of an attribute with one value; mode: as asked for, which `info` may tell more of.
+  std::optional<Atom> value(const char* attribute) const noexcept;
 
  private:
   struct Call;
@@ -109,7 +112,7 @@ class Remote {
   void complain(const std::string& line);
   void compare_signals();
   int latent_number(const Call& call, std::size_t index) const;
-  bool answer_attribute(const std::string& name);
+  bool answer_attribute(const char* name);
   void answer_latents(const std::string& name, int from, int to);
   void answer_meters();
   void dump();
@@ -128,6 +131,8 @@ class Remote {
   bool load_due_ = false, latency_due_ = false;
   std::string error_due_;
   std::atomic<long long> seed_;
+  std::atomic<bool> offline_{false};
+  std::atomic<Mode> mode_{Mode::automatic};
 
   std::atomic<bool> enabled_{true};
   float gain_ = 1;  // 0 when not enabled; audio thread

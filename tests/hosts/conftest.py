@@ -1,0 +1,246 @@
+"""Real Pure Data in batch mode: patches that tests write, played faster than time, what they said and sounded like."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from python.streaming import deploy, graph
+from tests.networks import SIZE, trained
+
+ROOT = Path(__file__).parents[2]
+MakeModel = Callable[..., Path]
+
+
+class Patch:
+    """The text of a patch: boxes by number, cords between them."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.boxes = 0
+
+    def add(self, kind: str, text: str) -> int:
+        escaped = re.sub(r"([,;])", r"\\\1", text) if kind == "obj" else text
+        self.lines.append(f"#X {kind} 10 {10 + 30 * self.boxes} {escaped};")
+        self.boxes += 1
+        return self.boxes - 1
+
+    def obj(self, text: str) -> int:
+        return self.add("obj", text)
+
+    def msg(self, text: str) -> int:
+        """`;` begins a message to a receiver, as in Pd."""
+        return self.add("msg", re.sub(r"([,;$])", r" \\\1", text))
+
+    def sub(self, name: str, inner: Patch) -> int:
+        self.lines += [f"#N canvas 0 0 400 300 {name} 0;", *inner.lines, f"#X restore 10 10 pd {name};"]
+        self.boxes += 1
+        return self.boxes - 1
+
+    def cord(self, source: int, outlet: int, target: int, inlet: int) -> None:
+        self.lines.append(f"#X connect {source} {outlet} {target} {inlet};")
+
+    def chain(self, *boxes: int) -> None:
+        for source, target in zip(boxes, boxes[1:]):
+            self.cord(source, 0, target, 0)
+
+    def at(self, ms: float, text: str) -> None:
+        """Sends a message box's text at a time after loading."""
+        self.chain(self.obj("loadbang"), self.obj(f"del {ms}"), self.msg(text))
+
+    def __str__(self) -> str:
+        return "\n".join(["#N canvas 0 0 600 400 10;", *self.lines, ""])
+
+
+@dataclass
+class Object:
+    """One `ravel~` on a stage: its text, what it hears, how many signals it gives, the size of its blocks."""
+
+    text: str
+    heard: np.ndarray  # (inputs, frames)
+    outputs: int = 1
+    block: int = 64
+
+    def patch(self, name: str) -> Patch:
+        """Hears and records from `start` on; messages to NAME reach it, its lists print as NAME."""
+        inner = Patch()
+        inner.obj(f"block~ {self.block}")
+        subject = inner.obj(self.text)
+        start = inner.obj("r start")
+        for i in range(len(self.heard)):
+            player = inner.obj(f"tabplay~ {name}-in{i}")
+            inner.cord(start, 0, player, 0)
+            inner.cord(player, 0, subject, i)
+        for i in range(self.outputs):
+            recorder = inner.obj(f"tabwrite~ {name}-out{i}")
+            inner.cord(start, 0, recorder, 0)
+            inner.cord(subject, i, recorder, 0)
+        inner.cord(inner.obj(f"r {name}"), 0, subject, 0)
+        inner.cord(subject, self.outputs, inner.obj(f"print {name}"), 0)
+        return inner
+
+
+@dataclass
+class Played:
+    """What a patch left behind."""
+
+    log: str
+    sound: dict[str, np.ndarray] = field(default_factory=dict)  # by object: (outputs, frames)
+
+    def lists(self, name: str) -> list[list[str]]:
+        """What an object sent out of its last outlet, in order."""
+        return [line.split()[1:] for line in self.log.splitlines() if line.startswith(f"{name}: ")]
+
+    def list(self, name: str, word: str) -> list[str]:
+        """The last list that began with a word, without it."""
+        return [row[1:] for row in self.lists(name) if row[:1] == [word]][-1]
+
+    def latency(self, name: str) -> int:
+        return int(float(self.list(name, "latency")[0]))
+
+    def complaints(self) -> list[str]:
+        """Lines of the console that ravel~ wrote."""
+        return [line for line in self.log.splitlines() if "ravel~: " in line]
+
+
+class Pd:
+    """A Pure Data with the external in its path; every run has a folder of its own."""
+
+    def __init__(self, program: str, external: Path, folder: Path) -> None:
+        self.program, self.external, self.folder = program, external, folder
+        self.runs = 0
+        said = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=20)
+        numbers = re.search(r"Pd-(\d+)\.(\d+)", said.stdout + said.stderr)
+        self.version = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+
+    def run(
+        self,
+        patch: Patch,
+        rate: int = 48000,
+        under: list[str] | None = None,
+        timeout: float = 60,
+        environment: dict[str, str] | None = None,
+    ) -> Played:
+        """Plays a patch that ends itself; `under`: a program that Pd runs under."""
+        self.runs += 1
+        path = self.folder / f"patch{self.runs}.pd"
+        path.write_text(str(patch))
+        command = [*(under or []), self.program, "-nogui", "-noprefs", "-noaudio", "-batch", "-stderr"]
+        command += ["-r", str(rate), "-path", str(self.external.parent), "-open", str(path)]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=self.folder,
+            env={**os.environ, **(environment or {})},
+        )
+        log = done.stdout + done.stderr
+        assert done.returncode == 0, log
+        assert "couldn't create" not in log, log
+        return Played(log)
+
+    def play(
+        self,
+        objects: dict[str, Object],
+        rate: int = 48000,
+        timeline: list[tuple[float, str]] | None = None,
+        seconds: float | None = None,
+        **options: object,
+    ) -> Played:
+        """Every object hears its input from the first block on, in one Pd; the timeline holds (ms, message)."""
+        patch = Patch()
+        frames = max(one.heard.shape[1] for one in objects.values()) if seconds is None else int(seconds * rate)
+        reads, writes = [], []
+        for name, one in objects.items():
+            if len(one.heard):
+                soundfile.write(self.folder / f"{name}-in.wav", one.heard.T, rate, subtype="FLOAT")
+                tables = [f"{name}-in{i}" for i in range(len(one.heard))]
+                reads.append(f"read -resize {name}-in.wav {' '.join(tables)}")
+                for table in tables:
+                    patch.obj(f"table {table} {frames}")
+            tables = [f"{name}-out{i}" for i in range(one.outputs)]
+            writes.append(f"write -wave -bytes 4 {name}-out.wav {' '.join(tables)}")
+            for table in tables:
+                patch.obj(f"table {table} {frames}")
+            patch.sub(name, one.patch(name))
+        files = patch.obj("soundfiler")
+        begin, end = patch.obj("r begin"), patch.obj("r end")
+        for source, lines in ((begin, reads), (end, writes)):
+            for line in lines:
+                message = patch.msg(line)
+                patch.cord(source, 0, message, 0)
+                patch.cord(message, 0, files, 0)
+        last = 1000 * frames / rate + 50
+        patch.at(0, "; begin bang; pd dsp 1; start bang")
+        for ms, text in timeline or []:
+            patch.at(ms, text)
+        patch.at(last, "; end bang; pd quit")
+        played = self.run(patch, rate, **options)  # type: ignore[arg-type]
+        for name in objects:
+            played.sound[name] = soundfile.read(self.folder / f"{name}-out.wav", dtype="float32", always_2d=True)[0].T
+        return played
+
+
+def needed(program: str, why: str) -> str:
+    found = shutil.which(program)
+    if not found:
+        pytest.skip(f"{program} is not installed: {why}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def external(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ravel~.pd_linux of this tree, built in build/hosts unless RAVEL_PD_EXTERNAL names one."""
+    if given := os.environ.get("RAVEL_PD_EXTERNAL"):
+        return Path(given)
+    cmake = needed("cmake", "it builds ravel~")
+    build = ROOT / "build" / "hosts"
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    options = ["-DRAVEL_PD=ON", "-DRAVEL_TESTS=ON", "-DRAVEL_PYTHON=OFF", "-DCMAKE_BUILD_TYPE=Release"]
+    configured = subprocess.run([cmake, "-S", ROOT, "-B", build, *generator, *options], capture_output=True, text=True)
+    assert configured.returncode == 0, configured.stdout + configured.stderr
+    targets = ["ravel_pd", "ravel_watch_pd"]
+    built = subprocess.run(
+        [cmake, "--build", build, "--parallel", "2", "--target", *targets], capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    return next((build / "pd").glob("ravel~.*"))
+
+
+@pytest.fixture(scope="session")
+def pd_program() -> str:
+    return needed("pd", "apt-get install puredata-core puredata-dev")
+
+
+@pytest.fixture
+def pd(pd_program: str, external: Path, tmp_path: Path) -> Pd:
+    return Pd(pd_program, external, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
+    """make_model("low", sample_rate_hz=, channels=, ...) -> a `.ravel` of random weights, made once."""
+    folder = tmp_path_factory.mktemp("models")
+
+    def make(preset: str = "low", weights: str = "fp32", kept: int = SIZE, **overrides: object) -> Path:
+        name = "-".join([preset, weights, str(kept), *(f"{k}{v}" for k, v in sorted(overrides.items()))])
+        path = folder / f"{name}.ravel"
+        if not path.exists():
+            torch.set_num_threads(1)
+            source = trained(preset, **overrides)
+            shell = deploy.deploy(source, kept, True)
+            path.write_bytes(graph.ravel(shell, deploy.card(shell, source, preset), weights))
+        return path
+
+    return make

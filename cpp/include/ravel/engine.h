@@ -20,6 +20,13 @@ struct Settings {
   int core_slices = 1;
 };
 
+// Sees every latent frame of every stream between encoding and decoding (what `encode` gives, what the decoder gets) and
+// may change it; called within `process` or `advance`.
+struct LatentHook {
+  void* self = nullptr;
+  void (*edit)(void* self, float* z, int latents, int stream) noexcept = nullptr;
+};
+
 // One step of the schedule, for profiles.
 struct OpInfo {
   std::string name, kind;  // node in the model, what it does
@@ -62,6 +69,7 @@ class Engine {
   void set_seed(std::int64_t seed) noexcept;
   void set_scale(int latent, float value) noexcept;  // latent * scale + bias before decoding
   void set_bias(int latent, float value) noexcept;
+  void set_latent_hook(const LatentHook& hook) noexcept;  // after scale and bias
 
   const Settings& settings() const noexcept;
   int in_frames() const noexcept;   // of one hop

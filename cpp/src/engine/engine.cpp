@@ -206,6 +206,8 @@ void Engine::set_bias(int latent, float value) noexcept {
   if (latent >= 0 && latent < static_cast<int>(bias.size())) bias[static_cast<std::size_t>(latent)] = value;
 }
 
+void Engine::set_latent_hook(const LatentHook& hook) noexcept { impl_->runner->controls.hook = hook; }
+
 const Settings& Engine::settings() const noexcept { return impl_->settings; }
 int Engine::in_frames() const noexcept { return impl_->program.in_frames; }
 int Engine::out_frames() const noexcept { return impl_->program.out_frames; }

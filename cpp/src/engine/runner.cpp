@@ -255,7 +255,10 @@ void Runner::draw_latent(const Op& op, const Clock& clock, int rows) noexcept {
       const float* mean = rows_[op.a.buffer].at<float>(clock.in - op.a.behind + t, 0, 0, stream);
       float* z = rows_[op.raw].at<float>(clock.out + t, 0, 0, stream);
       std::copy_n(mean, op.kept, z);
-      if (controls.temperature == 0) continue;
+      if (controls.temperature == 0) {
+        if (!program_.shapes_latents) edit(z, op.kept, stream);
+        continue;
+      }
       noise.gaussian(stream, t, spread);
       for (int c = 0; c < op.size; ++c) spread[c] *= softplus(mean[op.size + c]) + 1e-4f;
       const kernels::Weights& rotation = blueprint_.weights[op.parts[0].weights];
@@ -267,9 +270,14 @@ void Runner::draw_latent(const Op& op, const Clock& clock, int rows) noexcept {
       call.raw.first = drawn;
       kernels_.conv(call);
       for (int c = 0; c < op.kept; ++c) z[c] += controls.temperature * drawn[c];
+      if (!program_.shapes_latents) edit(z, op.kept, stream);
     }
   }
   noise.advance(rows);
+}
+
+void Runner::edit(float* z, int latents, int stream) noexcept {
+  if (controls.hook.edit) controls.hook.edit(controls.hook.self, z, latents, stream);
 }
 
 void Runner::fill(const Op& op, const Clock& clock, int rows) noexcept {
@@ -279,6 +287,7 @@ void Runner::fill(const Op& op, const Clock& clock, int rows) noexcept {
       const float* x = rows_[op.a.buffer].at<float>(clock.in - op.a.behind + t, 0, 0, stream);
       float* y = rows_[op.raw].at<float>(clock.out + t, 0, 0, stream);
       for (int c = 0; c < op.kept; ++c) y[c] = x[c] * controls.scale[c] + controls.bias[c];
+      edit(y, op.kept, stream);
       float* rest = y + op.kept;
       if (controls.fill == 0) {
         std::fill_n(rest, op.size - op.kept, 0.0f);

@@ -8,6 +8,7 @@
 #include "engine/noise.h"
 #include "engine/rows.h"
 #include "engine/schedule.h"
+#include "ravel/engine.h"
 
 namespace ravel::engine {
 
@@ -18,6 +19,7 @@ struct Controls {
   bool noise = true;
   std::int64_t seed = 0;
   std::vector<float> scale, bias;  // a latent
+  LatentHook hook;
 };
 
 class Runner {
@@ -57,6 +59,7 @@ class Runner {
   void make_noise(const Op& op, const Clock& clock, int rows_in) noexcept;
   void draw_latent(const Op& op, const Clock& clock, int rows) noexcept;
   void fill(const Op& op, const Clock& clock, int rows) noexcept;
+  void edit(float* z, int latents, int stream) noexcept;
   void remember_noise(const Op& op) noexcept;
 
   const Blueprint& blueprint_;

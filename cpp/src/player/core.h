@@ -1,0 +1,43 @@
+// An engine with the performer's controls: hops or slices in, finite numbers out; on whichever thread runs it.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "player/board.h"
+#include "player/ramp.h"
+#include "player/shaper.h"
+#include "ravel/engine.h"
+
+namespace ravel::player {
+
+class Core {
+ public:
+  Core(std::shared_ptr<const Model> model, Method method, const Settings& settings, Board& board);
+
+  void run(const float* const* in, float* const* out, int hops) noexcept;
+  void slice(const float* const* in, float* const* out) noexcept;
+  void reset() noexcept;
+
+  const Engine& engine() const noexcept { return engine_; }
+  Shaper& shaper() noexcept { return shaper_; }
+
+ private:
+  bool follow() noexcept;  // the controls for the next hop; true: they stand still
+  bool silence_unless_finite(float* const* out, int rows) noexcept;
+
+  Board& board_;
+  int in_channels_, out_channels_;  // all streams
+  int ramp_hops_;
+  float model_temperature_;
+  Engine engine_;
+  Shaper shaper_;
+  Ramp temperature_, fill_;
+  std::int64_t seed_ = 0;
+  int slice_ = 0;
+  bool poisoned_ = false;
+  std::vector<const float*> in_;
+  std::vector<float*> out_;
+};
+
+}  // namespace ravel::player

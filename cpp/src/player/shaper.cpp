@@ -1,0 +1,139 @@
+// value * scale + bias, + noise, override, morph between snapshots, freeze; then it is shown.
+#include "player/shaper.h"
+
+#include <algorithm>
+
+#include "kernels/kernels.h"
+
+namespace ravel::player {
+
+namespace {
+constexpr int kNoiseNode = 0x6C617465;  // apart from every node of a model, which count from 0
+constexpr auto kRelaxed = std::memory_order_relaxed;
+}  // namespace
+
+Shaper::Shaper(Board& board, int latents, int streams, int ramp_frames)
+    : board_(board),
+      latents_(std::min(latents, kMostLatents)),
+      streams_(streams),
+      ramp_frames_(ramp_frames),
+      shapes_(static_cast<std::size_t>(latents_)),
+      morph_(static_cast<std::size_t>(latents_) * streams),
+      hold_(morph_.size()),
+      capture_(static_cast<std::size_t>(streams), false),
+      noise_({kNoiseNode, std::max(latents_, 1)}, streams),
+      drawn_(static_cast<std::size_t>(latents_) + kernels::kSlackFloats) {
+  for (int i = 0; i < latents_; ++i) {
+    const LatentBoard& from = board.latents[static_cast<std::size_t>(i)];
+    Latent& to = shapes_[static_cast<std::size_t>(i)];
+    to.scale.jump(from.scale);
+    to.bias.jump(from.bias);
+    to.override_value.jump(from.override_value);
+    to.override_mix.jump(from.override_on ? 1.0f : 0.0f);
+  }
+  noise_size_.jump(board.value(Control::noise_latent));
+  morph_mix_.jump(board.on(Switch::morphing) ? 1.0f : 0.0f);
+  held_ = board.hold.load();
+  hold_mix_.jump(held_ != Board::kFree ? 1.0f : 0.0f);
+  if (held_ == Board::kHold) {  // go on with what was held before this engine came
+    for (int s = 0; s < streams; ++s) {
+      for (int i = 0; i < latents_; ++i) {
+        hold_[static_cast<std::size_t>(s * latents_ + i)].jump(
+            board.heard.values[static_cast<std::size_t>(std::min(s, kMostStreams - 1))][static_cast<std::size_t>(i)]);
+      }
+    }
+  }
+  reset();
+}
+
+void Shaper::reset() noexcept { noise_.reset(board_.seed.load(kRelaxed)); }
+
+void Shaper::edit(void* self, float* z, int latents, int stream) noexcept {
+  Shaper& shaper = *static_cast<Shaper*>(self);
+  (void)latents;
+  if (stream == 0) shaper.advance();
+  shaper.shape(z, stream);
+  shaper.morph(z, stream);
+  shaper.hold(z, stream);
+  if (stream == shaper.streams_ - 1) shaper.noise_.advance(1);
+  if (stream >= kMostStreams || !shaper.shown_.load(kRelaxed)) return;
+  auto& heard = shaper.board_.heard.values[static_cast<std::size_t>(stream)];
+  for (int i = 0; i < shaper.latents_; ++i) heard[static_cast<std::size_t>(i)].store(z[i], kRelaxed);
+}
+
+// Every ramp goes on by one frame.
+void Shaper::advance() noexcept {
+  for (int i = 0; i < latents_; ++i) {
+    const LatentBoard& from = board_.latents[static_cast<std::size_t>(i)];
+    Latent& to = shapes_[static_cast<std::size_t>(i)];
+    const bool on = from.override_on.load(kRelaxed);
+    const float value = from.override_value.load(kRelaxed);
+    if (to.override_mix.still() && to.override_mix.now() == 0) to.override_value.jump(value);
+    to.scale.aim(from.scale.load(kRelaxed), ramp_frames_);
+    to.bias.aim(from.bias.load(kRelaxed), ramp_frames_);
+    to.override_value.aim(value, ramp_frames_);
+    to.override_mix.aim(on ? 1.0f : 0.0f, ramp_frames_);
+    to.scale.next();
+    to.bias.next();
+    to.override_value.next();
+    to.override_mix.next();
+  }
+  noise_size_.aim(board_.value(Control::noise_latent), ramp_frames_);
+  noise_size_.next();
+  morph_mix_.aim(board_.on(Switch::morphing) ? 1.0f : 0.0f, ramp_frames_);
+  morph_mix_.next();
+  const int hold = board_.hold.load(kRelaxed);
+  if (hold == Board::kHold && held_ != Board::kHold) std::fill(capture_.begin(), capture_.end(), true);
+  held_ = hold;
+  hold_mix_.aim(hold != Board::kFree ? 1.0f : 0.0f, ramp_frames_);
+  hold_mix_.next();
+}
+
+void Shaper::shape(float* z, int stream) noexcept {
+  const float size = noise_size_.now();
+  if (size != 0) noise_.gaussian(stream, 0, drawn_.data());
+  for (int i = 0; i < latents_; ++i) {
+    const Latent& shape = shapes_[static_cast<std::size_t>(i)];
+    float value = z[i] * shape.scale.now() + shape.bias.now();
+    if (size != 0) value += size * drawn_[static_cast<std::size_t>(i)];
+    const float mix = shape.override_mix.now();
+    if (mix != 0) value += mix * (shape.override_value.now() - value);
+    z[i] = mix == 1 ? shape.override_value.now() : value;
+  }
+}
+
+void Shaper::morph(float* z, int stream) noexcept {
+  const float mix = morph_mix_.now(), at = board_.value(Control::morph);
+  if (mix == 0) return;
+  const bool starts = morph_mix_.now() * static_cast<float>(ramp_frames_) <= 1.0f && !morph_mix_.still();
+  const auto slot = static_cast<std::size_t>(std::min(stream, kMostStreams - 1));
+  for (int i = 0; i < latents_; ++i) {
+    const float a = board_.snapshots[0].values[slot][static_cast<std::size_t>(i)].load(kRelaxed);
+    const float b = board_.snapshots[1].values[slot][static_cast<std::size_t>(i)].load(kRelaxed);
+    Ramp& value = morph_[static_cast<std::size_t>(stream * latents_ + i)];
+    if (starts) value.jump(a + at * (b - a));
+    value.aim(a + at * (b - a), ramp_frames_);
+    z[i] += mix * (value.next() - z[i]);
+  }
+}
+
+void Shaper::hold(float* z, int stream) noexcept {
+  const float mix = hold_mix_.now();
+  const auto slot = static_cast<std::size_t>(std::min(stream, kMostStreams - 1));
+  for (int i = 0; i < latents_; ++i) {
+    Ramp& value = hold_[static_cast<std::size_t>(stream * latents_ + i)];
+    if (held_ >= Board::kSnapshot) {
+      const Frame& from = board_.snapshots[static_cast<std::size_t>(held_ - Board::kSnapshot)];
+      value.aim(from.values[slot][static_cast<std::size_t>(i)].load(kRelaxed), ramp_frames_);
+    } else if (held_ == Board::kHold && capture_[static_cast<std::size_t>(stream)]) {
+      value.aim(z[i], ramp_frames_);
+    } else if (mix == 0) {
+      value.jump(z[i]);  // so that a hold begins where the latent is
+    }
+    value.next();
+    if (mix != 0) z[i] = mix == 1 ? value.now() : z[i] + mix * (value.now() - z[i]);
+  }
+  capture_[static_cast<std::size_t>(stream)] = false;
+}
+
+}  // namespace ravel::player

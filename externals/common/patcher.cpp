@@ -323,7 +323,9 @@ void Remote::prepare_again() {
   for (int free = nobody; !turn_.compare_exchange_weak(free, control, std::memory_order_acquire); free = nobody)
     std::this_thread::sleep_for(std::chrono::microseconds(50));
   try {
-    player_.prepare(host_);
+    Host host = host_;
+    host.offline |= offline_.load();
+    player_.prepare(host);
     latency_due_ = true;
   } catch (const std::exception& error) {
     prepared_ = false;

@@ -315,7 +315,6 @@ struct Attribute {
 std::string label_of(const ravel::ControlInfo& about) {
   std::string label = about.name;
   const std::string unit = about.unit;
-  if (unit == "dB" && label.ends_with("_db")) label.resize(label.size() - 3);
   bool start = true;
   for (char& letter : label) {
     if (letter == '_') letter = ' ';
@@ -371,7 +370,8 @@ void message(Box* box, t_symbol* word, long count, t_atom* list) noexcept {
     defer(box, as_method(message_deferred), word, static_cast<short>(count), list);
 }
 
-t_symbol* name_of(void* attribute) { return static_cast<t_symbol*>(object_method(attribute, gensym("getname"))); }
+t_symbol* getname = nullptr;  // looked up once: Max locks its symbols
+t_symbol* name_of(void* attribute) { return static_cast<t_symbol*>(object_method(attribute, getname)); }
 
 t_max_err set_attribute(Box* box, void* attribute, long count, t_atom* list) noexcept {
   if (count && list) message(box, name_of(attribute), count, list);
@@ -448,6 +448,7 @@ void add_class(const char* name) {
 }  // namespace
 
 extern "C" C74_EXPORT void ext_main(void*) {
+  getname = gensym("getname");
   add_class<Layout::plain>("ravel~");
   add_class<Layout::voices>("mc.ravel~");
   add_class<Layout::bundle>("mcs.ravel~");

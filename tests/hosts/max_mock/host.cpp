@@ -35,6 +35,7 @@ extern "C" void ext_main(void*);
 
 struct Attribute {
   t_object head;
+  t_symbol* symbol;
   std::string name, type;
   method get, set;
   std::map<std::string, std::string> about;
@@ -165,7 +166,7 @@ Result call(method function, Arguments... arguments) {
   return reinterpret_cast<Result (*)(Arguments...)>(reinterpret_cast<void*>(function))(arguments...);
 }
 
-t_max_err set_attribute(void* object, Attribute* attribute, std::vector<t_atom> list) {
+t_max_err set_attribute(void* object, Attribute* attribute, std::vector<t_atom>& list) {
   return call<t_max_err>(attribute->set, object, static_cast<void*>(attribute), static_cast<long>(list.size()),
                          list.data());
 }
@@ -320,7 +321,7 @@ t_max_err class_register(t_symbol*, t_class* in) {
 void class_dspinit(t_class* in) { in->has_signals = true; }
 
 t_object* attribute_new(const char* name, t_symbol* type, long, method get, method set) {
-  return &(new Attribute{{nullptr}, name, type->s_name, get, set, {}})->head;
+  return &(new Attribute{{nullptr}, gensym(name), name, type->s_name, get, set, {}})->head;
 }
 long attr_args_offset(short count, t_atom* list) {
   for (short i = 0; i < count; ++i)
@@ -333,10 +334,9 @@ void attr_args_process(void* object, short count, t_atom* list) {
     const char* name = list[i].word->s_name + 1;
     const long next = i + 1 + attr_args_offset(static_cast<short>(count - i - 1), list + i + 1);
     const auto found = one->of->attributes.find(name);
-    if (found == one->of->attributes.end())
-      say("error " + one->id + " no attribute " + name);
-    else
-      set_attribute(object, found->second, {list + i + 1, list + next});
+    if (found == one->of->attributes.end()) say("error " + one->id + " no attribute " + name);
+    std::vector<t_atom> values(list + i + 1, list + next);
+    if (found != one->of->attributes.end()) set_attribute(object, found->second, values);
     i = next;
   }
 }
@@ -377,7 +377,7 @@ t_max_err object_attr_touch(t_object* object, t_symbol* name) {
 
 void* object_method_imp(void* object, t_symbol* word, void* a, void* b, void* c, void* d) {
   const std::string what = word->s_name;
-  if (what == "getname") return gensym(static_cast<Attribute*>(object)->name.c_str());
+  if (what == "getname") return static_cast<Attribute*>(object)->symbol;
   auto* chain = static_cast<Chain*>(object);
   if (what == "getnuminputchannels")
     return reinterpret_cast<void*>(chain->in_channels.at(reinterpret_cast<std::size_t>(b)));
@@ -394,6 +394,7 @@ void z_dsp_setup(t_pxobject* object, long inlets) {
 }
 void z_dsp_free(t_pxobject* object) {
   Instance* one = instance_of(object);
+  if (!one) return fault("dsp_free of what is no object");
   one->spinning = false;
   if (one->spinner.joinable()) one->spinner.join();
   one->in_chain = false;
@@ -430,6 +431,9 @@ void list_classes(const Words&) {
     }
   }
 }
+
+// watched: whether what audio code calls is counted; not so under sanitizers.
+void watched(const Words&) { say(ravel_watch_enter ? "watched yes" : "watched no"); }
 
 // path FOLDER: more to search in.
 void add_path(const Words& words) { search_path.push_back(words.at(1)); }
@@ -680,6 +684,7 @@ void destroy(const Words& words) { object_free(at(words).object); }
 
 const std::map<std::string, void (*)(const Words&)> commands = {
     {"classes", list_classes},
+    {"watched", watched},
     {"path", add_path},
     {"new", make},
     {"start", start},

@@ -13,8 +13,6 @@ namespace ravel::player {
 
 namespace {
 
-constexpr double kLargestFirst = 1.25;
-
 // Returns how many values came out.
 int convert(SRC_STATE* state, double ratio, const float* in, int n, float* out, int room) noexcept {
   SRC_DATA data{};
@@ -39,7 +37,7 @@ Resampler::Resampler(int channels, double ratio, Quality quality) : ratio_(ratio
   }
   if (states_.empty()) return;
   look_ahead_ = zeros_until_first(ratio) - 1;
-  least_zeros_ = std::max(zeros_until_first(1 / kLargestFirst), zeros_until_first(1.0)) + 1;
+  least_zeros_ = zeros_until_first(1.0);  // of any ratio above 1
   reset();
 }
 
@@ -65,32 +63,32 @@ void Resampler::prime(double first, int zeros, Fifo& out) noexcept {
   const float zero = 0;
   int left = zeros;
   for (auto& state : states_) {
-    // one value at time 0 with the next one `first` later, then on with the real ratio
+    // values at times 0 and first / 2, then on from `first` with the real ratio
+    const double ratio = 2 / first;
     src_reset(state.get());
-    src_set_ratio(state.get(), 1 / first);
+    src_set_ratio(state.get(), ratio);
     float value = 0;
     left = zeros - 1;
-    while (convert(state.get(), 1 / first, &zero, 1, &value, 1) == 0) --left;
+    while (convert(state.get(), ratio, &zero, 1, &value, 1) == 0) --left;
+    convert(state.get(), ratio, &zero, 0, &value, 1);
     src_set_ratio(state.get(), ratio_);
   }
-  const std::vector<const float*>::size_type channels = states_.size();
   for (; left > 0; --left) {
-    out.reserve(static_cast<int>(std::ceil(ratio_)) + 2);
-    int made = 0;
-    for (std::size_t c = 0; c < channels; ++c) {
-      made = convert(states_[c].get(), ratio_, &zero, 1, out.end(static_cast<int>(c)),
-                     static_cast<int>(std::ceil(ratio_)) + 2);
-    }
-    out.add(made);
+    run(out, 1, [&](std::size_t) { return &zero; });
   }
 }
 
 void Resampler::process(const float* const* in, int n, Fifo& out) noexcept {
+  run(out, n, [&](std::size_t channel) { return in[channel]; });
+}
+
+template <class Source>
+void Resampler::run(Fifo& out, int n, Source source) noexcept {
   const int room = static_cast<int>(std::ceil(n * ratio_)) + 2;
   out.reserve(room);
   int made = 0;
   for (std::size_t c = 0; c < states_.size(); ++c) {
-    made = convert(states_[c].get(), ratio_, in[c], n, out.end(static_cast<int>(c)), room);
+    made = convert(states_[c].get(), ratio_, source(c), n, out.end(static_cast<int>(c)), room);
   }
   out.add(made);
 }

@@ -34,6 +34,8 @@ class Resampler {
     void operator()(SRC_STATE_tag* state) const noexcept;
   };
   int zeros_until_first(double ratio) noexcept;
+  template <class Source>
+  void run(Fifo& out, int n, Source source) noexcept;
 
   double ratio_;
   std::vector<std::unique_ptr<SRC_STATE_tag, Delete>> states_;

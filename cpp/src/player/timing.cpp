@@ -79,8 +79,8 @@ double lack(const Path& path) {
   const std::int64_t period = q * host / std::gcd(b * model, q * host);
   const std::int64_t start = (path.look_ahead_in + path.hold_back * host / model + q * host / model) / b + 2;
   if (period + start <= kMostBlocks) {
-    double most = 0;
-    for (std::int64_t k = 1; k <= start + period; ++k) most = std::max(most, at(k * b));
+    double most = at(b);
+    for (std::int64_t k = 2; k <= start + period; ++k) most = std::max(most, at(k * b));
     return most + constant;
   }
   const double samples = static_cast<double>(path.hold_back + q - 1 + (path.look_ahead_in > 0 ? 0 : 1));

@@ -105,6 +105,7 @@ void Voice::plan_frames(int at_least) {
   const auto latency = [&] { return static_cast<int>(std::lround(((zeros_ + 1.0) * hop_ + info_.delay_samples) / ratio - 1)); };
   while (latency() < at_least) ++zeros_;
   latency_ = latency();
+  if (plan_.mode == Mode::threaded) --zeros_;  // the worker begins with one of its own
 }
 
 void Voice::allocate() {

@@ -50,4 +50,15 @@ SampleFile every_op(const SampleOptions& options = {});
 // The smallest one: a convolution down to `hop` samples a frame, one up again; one latent.
 SampleFile minimal(int hop = 8, std::uint32_t seed = 1);
 
+// A pure delay whose latents are the samples of a hop, for what has to be exact: the output is the input, as late as the
+// card says. hop * channels latents.
+struct EchoOptions {
+  int hop = 16, channels = 1;
+  int delay_samples = 0;  // of the decoder
+  int delay_frames = 0;   // of the encoder
+  int sample_rate_hz = 44100;
+  float gain = 1;  // of the encoder
+};
+SampleFile echo(const EchoOptions& options = {});
+
 }  // namespace ravel::test

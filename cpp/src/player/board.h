@@ -1,6 +1,7 @@
 // What a performer turns, as atomics: written by any thread, read once a block or hop by those that play.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -19,7 +20,19 @@ struct LatentBoard {
 
 // Latents of every stream, as played or as stored.
 struct Frame {
-  std::array<std::array<std::atomic<float>, kMostLatents>, kMostStreams> values{};
+  float at(int stream, int latent) const noexcept {
+    return values[index(stream, latent)].load(std::memory_order_relaxed);
+  }
+  void put(int stream, int latent, float value) noexcept {
+    values[index(stream, latent)].store(value, std::memory_order_relaxed);
+  }
+
+  std::array<std::atomic<float>, kMostStreams * kMostLatents> values{};
+
+ private:
+  static std::size_t index(int stream, int latent) noexcept {
+    return static_cast<std::size_t>(std::min(stream, kMostStreams - 1) * kMostLatents + latent);
+  }
 };
 
 struct Board {

@@ -490,15 +490,13 @@ LatentControl Player::latent(int latent) const noexcept {
 
 float Player::latent_value(int latent) const noexcept {
   if (latent < 0 || latent >= player::kMostLatents) return 0;
-  return impl_->board.heard.values[0][static_cast<std::size_t>(latent)].load(kRelaxed);
+  return impl_->board.heard.at(0, latent);
 }
 
 void Player::store_snapshot(int slot) noexcept {
   if (slot < 0 || slot > 1) return;
   auto& to = impl_->board.snapshots[static_cast<std::size_t>(slot)].values;
-  for (std::size_t s = 0; s < to.size(); ++s) {
-    for (std::size_t i = 0; i < to[s].size(); ++i) to[s][i].store(impl_->board.heard.values[s][i].load(kRelaxed), kRelaxed);
-  }
+  for (std::size_t i = 0; i < to.size(); ++i) to[i].store(impl_->board.heard.values[i].load(kRelaxed), kRelaxed);
 }
 
 void Player::recall_snapshot(int slot) noexcept {

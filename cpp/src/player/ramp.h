@@ -27,6 +27,7 @@ class Ramp {
   }
   bool still() const noexcept { return left_ == 0; }
   float now() const noexcept { return now_; }
+  float target() const noexcept { return to_; }
 
  private:
   float now_, to_, step_ = 0;

@@ -20,6 +20,7 @@ Shaper::Shaper(Board& board, int latents, int streams, int ramp_frames)
       shapes_(static_cast<std::size_t>(latents_)),
       morph_(static_cast<std::size_t>(latents_) * streams),
       hold_(morph_.size()),
+      last_(morph_.size()),
       capture_(static_cast<std::size_t>(streams), false),
       noise_({kNoiseNode, std::max(latents_, 1)}, streams),
       drawn_(static_cast<std::size_t>(latents_) + kernels::kSlackFloats) {
@@ -35,12 +36,12 @@ Shaper::Shaper(Board& board, int latents, int streams, int ramp_frames)
   morph_mix_.jump(board.on(Switch::morphing) ? 1.0f : 0.0f);
   held_ = board.hold.load();
   hold_mix_.jump(held_ != Board::kFree ? 1.0f : 0.0f);
-  if (held_ == Board::kHold) {  // go on with what was held before this engine came
-    for (int s = 0; s < streams; ++s) {
-      for (int i = 0; i < latents_; ++i) {
-        hold_[static_cast<std::size_t>(s * latents_ + i)].jump(
-            board.heard.values[static_cast<std::size_t>(std::min(s, kMostStreams - 1))][static_cast<std::size_t>(i)]);
-      }
+  for (int s = 0; s < streams; ++s) {
+    for (int i = 0; i < latents_; ++i) {
+      const auto at = static_cast<std::size_t>(s * latents_ + i);
+      morph_[at].jump(morphed(s, i));
+      // what was held before this engine came is held on
+      hold_[at].jump(held_ >= Board::kSnapshot ? board.snapshots[static_cast<std::size_t>(held_ - Board::kSnapshot)].at(s, i) : board.heard.at(s, i));
     }
   }
   reset();
@@ -57,8 +58,7 @@ void Shaper::edit(void* self, float* z, int latents, int stream) noexcept {
   shaper.hold(z, stream);
   if (stream == shaper.streams_ - 1) shaper.noise_.advance(1);
   if (stream >= kMostStreams || !shaper.shown_.load(kRelaxed)) return;
-  auto& heard = shaper.board_.heard.values[static_cast<std::size_t>(stream)];
-  for (int i = 0; i < shaper.latents_; ++i) heard[static_cast<std::size_t>(i)].store(z[i], kRelaxed);
+  for (int i = 0; i < shaper.latents_; ++i) shaper.board_.heard.put(stream, i, z[i]);
 }
 
 // Every ramp goes on by one frame.
@@ -80,11 +80,14 @@ void Shaper::advance() noexcept {
   }
   noise_size_.aim(board_.value(Control::noise_latent), ramp_frames_);
   noise_size_.next();
-  morph_mix_.aim(board_.on(Switch::morphing) ? 1.0f : 0.0f, ramp_frames_);
+  const bool morphing = board_.on(Switch::morphing);
+  morph_begins_ = morphing && morph_mix_.now() == 0;
+  morph_mix_.aim(morphing ? 1.0f : 0.0f, ramp_frames_);
   morph_mix_.next();
   const int hold = board_.hold.load(kRelaxed);
   if (hold == Board::kHold && held_ != Board::kHold) std::fill(capture_.begin(), capture_.end(), true);
   held_ = hold;
+  hold_begins_ = hold != Board::kFree && hold_mix_.now() == 0;
   hold_mix_.aim(hold != Board::kFree ? 1.0f : 0.0f, ramp_frames_);
   hold_mix_.next();
 }
@@ -102,38 +105,41 @@ void Shaper::shape(float* z, int stream) noexcept {
   }
 }
 
+// Between the snapshots.
+float Shaper::morphed(int stream, int latent) const noexcept {
+  const float a = board_.snapshots[0].at(stream, latent), b = board_.snapshots[1].at(stream, latent);
+  return a + board_.value(Control::morph) * (b - a);
+}
+
 void Shaper::morph(float* z, int stream) noexcept {
-  const float mix = morph_mix_.now(), at = board_.value(Control::morph);
+  const float mix = morph_mix_.now();
   if (mix == 0) return;
-  const bool starts = morph_mix_.now() * static_cast<float>(ramp_frames_) <= 1.0f && !morph_mix_.still();
-  const auto slot = static_cast<std::size_t>(std::min(stream, kMostStreams - 1));
   for (int i = 0; i < latents_; ++i) {
-    const float a = board_.snapshots[0].values[slot][static_cast<std::size_t>(i)].load(kRelaxed);
-    const float b = board_.snapshots[1].values[slot][static_cast<std::size_t>(i)].load(kRelaxed);
     Ramp& value = morph_[static_cast<std::size_t>(stream * latents_ + i)];
-    if (starts) value.jump(a + at * (b - a));
-    value.aim(a + at * (b - a), ramp_frames_);
+    const float to = morphed(stream, i);
+    if (morph_begins_) value.jump(to);
+    value.aim(to, ramp_frames_);
     z[i] += mix * (value.next() - z[i]);
   }
 }
 
 void Shaper::hold(float* z, int stream) noexcept {
   const float mix = hold_mix_.now();
-  const auto slot = static_cast<std::size_t>(std::min(stream, kMostStreams - 1));
+  const bool capture = capture_[static_cast<std::size_t>(stream)];
+  capture_[static_cast<std::size_t>(stream)] = false;
   for (int i = 0; i < latents_; ++i) {
-    Ramp& value = hold_[static_cast<std::size_t>(stream * latents_ + i)];
+    const auto at = static_cast<std::size_t>(stream * latents_ + i);
+    Ramp& value = hold_[at];
     if (held_ >= Board::kSnapshot) {
-      const Frame& from = board_.snapshots[static_cast<std::size_t>(held_ - Board::kSnapshot)];
-      value.aim(from.values[slot][static_cast<std::size_t>(i)].load(kRelaxed), ramp_frames_);
-    } else if (held_ == Board::kHold && capture_[static_cast<std::size_t>(stream)]) {
-      value.aim(z[i], ramp_frames_);
-    } else if (mix == 0) {
-      value.jump(z[i]);  // so that a hold begins where the latent is
+      value.aim(board_.snapshots[static_cast<std::size_t>(held_ - Board::kSnapshot)].at(stream, i), ramp_frames_);
+    } else if (capture) {
+      value.aim(last_[at], ramp_frames_);
     }
+    if (hold_begins_) value.jump(value.target());  // nothing was held from which it could come
     value.next();
     if (mix != 0) z[i] = mix == 1 ? value.now() : z[i] + mix * (value.now() - z[i]);
+    last_[at] = z[i];
   }
-  capture_[static_cast<std::size_t>(stream)] = false;
 }
 
 }  // namespace ravel::player

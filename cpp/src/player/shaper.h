@@ -30,6 +30,7 @@ class Shaper {
   static void edit(void* self, float* z, int latents, int stream) noexcept;
   void advance() noexcept;
   void shape(float* z, int stream) noexcept;
+  float morphed(int stream, int latent) const noexcept;
   void morph(float* z, int stream) noexcept;
   void hold(float* z, int stream) noexcept;
 
@@ -38,7 +39,9 @@ class Shaper {
   std::vector<Latent> shapes_;
   Ramp noise_size_, morph_mix_, hold_mix_;
   std::vector<Ramp> morph_, hold_;  // stream * latents
-  std::vector<bool> capture_;       // a stream: hold what plays now
+  std::vector<float> last_;         // played, alike
+  std::vector<bool> capture_;       // a stream: hold what played last
+  bool morph_begins_ = false, hold_begins_ = false;
   int held_ = Board::kFree;
   engine::NoiseState noise_;
   std::vector<float> drawn_;

@@ -325,6 +325,65 @@ TEST_CASE("latency is exact at every rate, in every mode") {
   }
 }
 
+TEST_CASE("latency of decode is exact at every rate, counted from the sample that is read") {
+  const int hop = 32;
+  const ModelPointer model = echo({.hop = hop, .delay_samples = 21});
+  for (const double rate : {8000.0, 22050.0, 44100.0, 48000.0, 192000.0}) {
+    const double ratio = 44100 / rate;
+    for (const Mode mode : kModes) {
+      for (const int block : {0, 64}) {
+        const std::string mode_name = name(mode);
+        CAPTURE(mode_name);
+        CAPTURE(rate);
+        Setup setup = fitting(model, Method::decode);
+        setup.rate_hz = rate;
+        setup.mode = mode;
+        setup.fixed_block = block;
+        auto player = prepared(model, setup);
+        const int frames = 4096;
+        const auto x = bell(frames, 1000);
+        Audio latents(hop, std::vector<float>(frames, 9.0F));  // read nowhere but at the end of hops
+        for (int g = 0; g * hop < frames * ratio; ++g) {
+          const int read = static_cast<int>(std::ceil((g + 1) * hop / ratio - 1e-9)) - 1;
+          if (read >= frames) break;
+          for (int i = 0; i < hop; ++i) {
+            const double t = (g * hop + i) / ratio;
+            latents[static_cast<std::size_t>(i)][static_cast<std::size_t>(read)] = static_cast<float>(std::exp(-0.5 * std::pow((t - 1000) / 12, 2)));
+          }
+        }
+        const Audio y = play(*player, latents, 1, block ? blocks_of(frames, block) : random_blocks(frames, 300, 4));
+        const double expected = player->latency_samples() + hop / ratio - 1;
+        CHECK(std::abs(lateness(x, y[0], static_cast<int>(expected)) - expected) < 0.02);
+      }
+    }
+  }
+}
+
+TEST_CASE("at other rates encode patched into decode keeps the sum of the latencies to half a sample") {
+  const ModelPointer model = echo({.hop = 32, .delay_samples = 21, .delay_frames = 1});
+  for (const double rate : {8000.0, 32000.0, 48000.0, 96000.0}) {
+    for (const Mode mode : kModes) {
+      const std::string mode_name = name(mode);
+      CAPTURE(mode_name);
+      CAPTURE(rate);
+      const int frames = 5000;
+      const auto make = [&](Method method) {
+        Setup setup = fitting(model, method);
+        setup.rate_hz = rate;
+        setup.mode = mode;
+        return prepared(model, setup);
+      };
+      auto encode = make(Method::encode), decode = make(Method::decode);
+      const auto x = bell(frames, 1000);
+      const Audio latents = play(*encode, {x}, 32, random_blocks(frames, 300, 4));
+      const Audio y = play(*decode, latents, 1, random_blocks(frames, 300, 6));
+      const int sum = encode->latency_samples() + decode->latency_samples();
+      CHECK(std::abs(lateness(x, y[0], sum) - sum) < 0.52);
+      CHECK(std::abs(peak(y) - 1) < 1e-2);
+    }
+  }
+}
+
 TEST_CASE("every block size, to the sample: a pure delay gives back its input") {
   for (const int hop : {8, 96}) {
     for (const int delay : {0, 150}) {

@@ -98,7 +98,9 @@ class Player {
 
   // ---- any thread
 
-  // Host samples from input to output, everything included; 0 while no model is loaded.
+  // Host samples from input to output, everything included; 0 while no model is loaded, and then constant until the next
+  // `prepare`. Of `decode`: from the sample that is read, the last one of a hop. `encode` and `decode` patched into each
+  // other are later than `forward` by the sum of what they report (at another rate than the model's: to half a sample).
   int latency_samples() const noexcept;
   // A model swapped in would be later than the latency of the last `prepare`: the host should prepare again.
   bool wants_prepare() const noexcept;

@@ -142,9 +142,8 @@ struct Player::Impl {
   std::unique_ptr<Voice> build(int at_least) {
     auto voice = std::make_unique<Voice>(model, player::VoiceOptions{host, method, mode, core_slices, at_least}, board, meters);
     active_mode = voice->mode();
-    if (latency == 0) {
+    if (latency == 0) {  // nothing had one before
       latency = voice->latency();
-      later = at_least == 0 && time.load(kRelaxed) > 0 && voice->latency() > 0;
     } else if (voice->latency() > latency) {
       later = true;
       say(model->info().name + ": " + std::to_string(voice->latency() - latency) +

@@ -10,6 +10,7 @@
 
 #include "ravel/engine.h"
 #include "ravel/nonblocking.h"
+#include "ravel/player.h"
 #include "sample_models.h"
 #include "watch.h"
 
@@ -53,9 +54,9 @@ Seen watched(Work work) {
 }
 
 // An engine with input to last for `hops` hops, driven as a host would.
-class Player {
+class Driver {
  public:
-  Player(const std::shared_ptr<const Model>& model, Method method, const Settings& settings)
+  Driver(const std::shared_ptr<const Model>& model, Method method, const Settings& settings)
       : engine_(model, method, settings), info_(model->info().method(method)) {
     const auto rows = [&](int channels, int frames, std::vector<std::vector<float>>& all) {
       all.assign(static_cast<std::size_t>(settings.streams) * channels,
@@ -169,7 +170,7 @@ bool forbid_system_calls() {
 TEST_CASE("whole hops neither allocate nor lock, from the first call on") {
   for_every_model([](const std::shared_ptr<const Model>& model, Method method) {
     for (const Settings settings : {Settings{1, 1}, Settings{3, 4}}) {
-      Player player(model, method, settings);
+      Driver player(model, method, settings);
       check_clean(watched([&] { player.whole_hops(); }));
     }
   });
@@ -178,7 +179,7 @@ TEST_CASE("whole hops neither allocate nor lock, from the first call on") {
 TEST_CASE("slices neither allocate nor lock, however the core is spread") {
   for_every_model([](const std::shared_ptr<const Model>& model, Method method) {
     for (const Settings settings : {Settings{1, 1, 4, 1}, Settings{2, 1, 4, 4}, Settings{1, 1, 1, 1}}) {
-      Player player(model, method, settings);
+      Driver player(model, method, settings);
       check_clean(watched([&] { player.slices(); }));
     }
   });
@@ -186,7 +187,7 @@ TEST_CASE("slices neither allocate nor lock, however the core is spread") {
 
 TEST_CASE("knobs, questions and reset neither allocate nor lock") {
   for_every_model([](const std::shared_ptr<const Model>& model, Method method) {
-    Player player(model, method, {2, 2, 4, 2});
+    Driver player(model, method, {2, 2, 4, 2});
     check_clean(watched([&] {
       player.whole_hops();
       player.turn_every_knob();
@@ -198,6 +199,80 @@ TEST_CASE("knobs, questions and reset neither allocate nor lock") {
       player.whole_hops();
     }));
   });
+}
+
+// The player, as a host drives it: blocks of every size, while models come and go and everything is turned.
+struct Playing {
+  Playing(const std::shared_ptr<const Model>& model, Method method, Mode mode, double rate_hz)
+      : player(method), model_per_host(model->info().sample_rate_hz / rate_hz) {
+    player.load(model);
+    player.set_mode(mode);
+    const MethodInfo& info = model->info().method(method);
+    Host host;
+    host.sample_rate_hz = rate_hz;
+    host.in_channels = info.in_channels;
+    host.out_channels = info.out_channels;
+    player.prepare(host);
+    in.assign(static_cast<std::size_t>(info.in_channels), std::vector<float>(1024, 0.25F));
+    out.assign(static_cast<std::size_t>(info.out_channels), std::vector<float>(1024));
+    for (const auto& row : in) in_rows.push_back(row.data());
+    for (auto& row : out) out_rows.push_back(row.data());
+  }
+
+  static int frames(int block) { return 1 + block * 17 % 1024; }
+
+  // At most so many begin in one `play`, of two models.
+  int hops() const {
+    int sum = 0;
+    for (int block = 0; block < 60; ++block) sum += frames(block);
+    return 2 * (static_cast<int>(sum * model_per_host) / 16 + 1);
+  }
+
+  void play() noexcept {
+    for (int block = 0; block < 60; ++block) {
+      player.process(in_rows.data(), out_rows.data(), frames(block));
+      player.set(Control::drywet, static_cast<float>(block % 2));
+      player.set(Control::temperature, static_cast<float>(block % 3));
+      player.set(Control::noise_latent, 0.1F);
+      player.set(Switch::freeze, block % 4 == 0);
+      player.set(Switch::morphing, block % 5 == 0);
+      player.set_latent(0, {2, 1, 0, block % 2 == 0});
+      player.store_snapshot(0);
+      player.set_seed(block);
+      if (block % 20 == 10) player.request_reset();
+    }
+  }
+
+  Player player;
+  double model_per_host;
+  std::vector<std::vector<float>> in, out;
+  std::vector<const float*> in_rows;
+  std::vector<float*> out_rows;
+};
+
+TEST_CASE("the player neither allocates nor locks, whatever is turned and swapped") {
+  const auto bytes = test::every_op().bytes();
+  const auto model = Model::parse(bytes.data(), bytes.size());
+  const auto other = Model::parse(bytes.data(), bytes.size());
+  for (const Method method : {Method::forward, Method::encode, Method::decode}) {
+    for (const Mode mode : {Mode::inline_, Mode::sliced, Mode::threaded}) {
+      for (const double rate_hz : {44100.0, 48000.0, 22050.0}) {
+        Playing playing(model, method, mode, rate_hz);
+        const auto check = [&](const Seen& seen) {
+          CAPTURE(seen.first);
+          if (mode == Mode::threaded) {
+            CHECK((seen.calls == 0 || seen.first == "sem_post"));  // wakes the worker
+            CHECK(seen.calls <= playing.hops());
+          } else {
+            CHECK(seen.calls == 0);
+          }
+        };
+        check(watched([&] { playing.play(); }));
+        playing.player.load(other);
+        check(watched([&] { playing.play(); }));
+      }
+    }
+  }
 }
 
 TEST_CASE("the watcher sees what it is there for") {
@@ -227,8 +302,14 @@ TEST_CASE("no system call, the first callback included") {
     forbid_system_calls();
     syscall(SYS_getppid);
   }));
+  const auto bytes = test::every_op().bytes();
+  Playing playing(Model::parse(bytes.data(), bytes.size()), Method::forward, Mode::sliced, 48000);
+  CHECK(survives([&] {
+    forbid_system_calls();
+    playing.play();
+  }));
   for_every_model([](const std::shared_ptr<const Model>& model, Method method) {
-    Player whole(model, method, {2, 2}), sliced(model, method, {2, 1, 4, 2});
+    Driver whole(model, method, {2, 2}), sliced(model, method, {2, 1, 4, 2});
     CHECK(survives([&] {
       forbid_system_calls();
       whole.whole_hops();

@@ -41,7 +41,7 @@ constexpr std::array kWords = {
     Word{"bias", "LATENT VALUE", "adds to a latent", true},
     Word{"gain", "[in|out] DECIBELS", "level before or behind the model", true},
     Word{"seed", "NUMBER", "which noise: equal seeds repeat", true},
-    Word{"offline", "[0|1]", "1: not real time, a late worker is waited for", true},
+    Word{"offline", "[0|1]", "1: not real time, workers and loads are waited for", true},
     Word{"latency", "", "answers: latency SAMPLES MILLISECONDS", true},
     Word{"meters", "", "answers: meters IN_PEAK OUT_PEAK LOAD WORST_LOAD LATE_HOPS", true},
     Word{"info", "", "answers: info KEY VALUE, a list each", false},
@@ -381,12 +381,12 @@ void Remote::run(const Call& call) {
   }
   if (call.is("load")) {
     call.expect(1, 1);
-    return load(text(call.atoms[0]), false);
+    return load(text(call.atoms[0]), offline_);
   }
   if (call.is("reload")) {
     call.expect(0, 0);
     if (name_.empty()) throw Error("reload: no model was asked for yet");
-    return load(std::string(name_), false);
+    return load(std::string(name_), offline_);
   }
 }
 

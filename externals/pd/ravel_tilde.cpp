@@ -8,6 +8,7 @@
 #endif
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <exception>
 #include <string>
@@ -116,7 +117,9 @@ class Object final : public ravel::patcher::Shell {
     if (!remote_.message(word, atoms)) {
       std::string known;
       for (const auto& one : ravel::patcher::words()) known += std::string(known.empty() ? "" : ", ") + one.name;
-      complain(std::string("no message '") + word + "': there are " + known);
+      const std::string line = std::string("no message '") + word + "': there are " + known;
+      complain(line);
+      answer("error", std::array<Atom, 1>{line});
     }
     asked_ = false;
     poll_soon();

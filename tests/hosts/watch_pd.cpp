@@ -19,6 +19,8 @@ float microseconds[kMost];
 int performs = 0, calls = 0;
 const char* first_call = "none";
 Clock::time_point started;
+const bool prove = std::getenv("RAVEL_WATCH_PROVE") != nullptr;  // what must not be, to see that it is seen
+void* volatile proof = nullptr;
 
 // One line, and every duration in the file that RAVEL_WATCH_TIMES names, as float32.
 [[gnu::destructor]] void tell() {
@@ -37,6 +39,9 @@ Clock::time_point started;
 RAVEL_EXPORT void ravel_watch_enter() {
   started = Clock::now();
   watch_enter();
+  if (!prove) return;
+  proof = std::malloc(8);
+  std::free(proof);
 }
 
 RAVEL_EXPORT int ravel_watch_leave() {

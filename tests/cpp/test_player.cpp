@@ -655,6 +655,62 @@ TEST_CASE("a thousand swaps while playing: never a jump") {
   CHECK(step > 0.005);
 }
 
+TEST_CASE("reset: as new, at once, and what sounded runs out") {
+  const ModelPointer model = every_op();
+  const Setup setup = fitting(model, Method::forward);
+  auto player = prepared(model, setup);
+  const Audio x = noise(1, 3000), fresh = play(*player, x, 1, random_blocks(3000, 300, 1));
+  play(*player, noise(1, 777, 9), 1, {777});
+  player->request_reset();
+  const Audio again = play(*player, x, 1, random_blocks(3000, 300, 2));
+  const int latency = player->latency_samples();
+  CHECK(difference(part(again, latency, 3000), part(fresh, latency, 3000)) == 0);
+  // a constant does not drop to silence at once
+  player = prepared(echo({.delay_samples = 600}), setup);
+  const Audio constant{std::vector<float>(3000, 0.5F)};
+  play(*player, constant, 1, {3000});
+  player->request_reset();
+  const Audio y = play(*player, constant, 1, {615});  // its latency
+  CHECK(y[0][0] == 0.5F);
+  CHECK(y[0][614] < 0.001F);
+  for (std::size_t t = 1; t < 615; ++t) CHECK(std::abs(y[0][t] - y[0][t - 1]) < 0.001F);
+}
+
+TEST_CASE("a host that breaks its promise of a fixed block keeps its latency") {
+  const ModelPointer model = echo({.hop = 64});
+  Setup setup = fitting(model, Method::forward);
+  setup.fixed_block = 64;
+  auto player = prepared(model, setup);
+  CHECK(player->latency_samples() == 0);
+  const Audio x = noise(1, 6400);
+  auto blocks = std::vector<int>{10, 30, 5, 19};
+  while (blocks.size() < 103) blocks.push_back(64);
+  const Audio y = play(*player, part(x, 0, 6400), 1, blocks);
+  CHECK(difference(part(y, 64, 6400), part(x, 64, 6400)) == 0);
+}
+
+TEST_CASE("swaps at different times keep encode and decode together") {
+  const ModelPointer one = echo({.hop = 32}), other = echo({.hop = 32, .gain = -1});
+  const int frames = 20000;
+  const auto make = [&](Method method) { return prepared(one, fitting(one, method)); };
+  auto encode = make(Method::encode), decode = make(Method::decode);
+  const Audio x = noise(1, frames);
+  Audio y;
+  for (int at = 0; at < frames; at += 100) {
+    if (at == 1700) encode->load(other);
+    if (at == 5300) decode->load(other);  // decodes alike
+    const Audio z = play(*encode, part(x, at, at + 100), 32, {100});
+    const Audio out = play(*decode, z, 1, {100});
+    if (y.empty()) y.resize(1);
+    y[0].insert(y[0].end(), out[0].begin(), out[0].end());
+  }
+  const int latency = encode->latency_samples() + decode->latency_samples();
+  Audio inverse = shifted(x, latency);
+  for (float& v : inverse[0]) v = -v;
+  CHECK(difference(part(y, 100, 1700), part(shifted(x, latency), 100, 1700)) == 0);
+  CHECK(difference(part(y, 10000, frames), part(inverse, 10000, frames)) == 0);
+}
+
 TEST_CASE("no model: silence, no latency, and the first one fades in") {
   Setup setup;
   auto player = prepared(nullptr, setup);

@@ -126,6 +126,9 @@ struct Player::Impl {
     wet_new.allocate(outs, block);
     dry_new.allocate(outs, block);
     for (auto* values : {&gains, &mixes, &bypasses, &widths}) values->assign(static_cast<std::size_t>(block), 0.0f);
+    tail.assign(static_cast<std::size_t>(outs), 0.0f);
+    tail_from = tail;
+    tail_left = 0;
     ramp_samples = std::max(1, static_cast<int>(std::lround(kRampSeconds * host.sample_rate_hz)));
     input_gain.jump(gain(board.value(Control::input_gain_db)));
     output_gain.jump(gain(board.value(Control::output_gain_db)));
@@ -142,10 +145,9 @@ struct Player::Impl {
   std::unique_ptr<Voice> build(int at_least) {
     auto voice = std::make_unique<Voice>(model, player::VoiceOptions{host, method, mode, core_slices, at_least}, board, meters);
     active_mode = voice->mode();
-    if (latency == 0) {  // nothing had one before
-      latency = voice->latency();
-    } else if (voice->latency() > latency) {
-      later = true;
+    if (latency == 0) latency = voice->latency();  // nothing had one before
+    later = voice->latency() > latency;
+    if (later) {
       say(model->info().name + ": " + std::to_string(voice->latency() - latency) +
           " samples later than the latency of " + std::to_string(latency) +
           " that the host knows; restart its audio so that it can make up for it");
@@ -213,16 +215,31 @@ struct Player::Impl {
 
   void process(const float* const* in, float* const* out, int n) noexcept {
     adopt();
-    if (reset.exchange(false, std::memory_order_acquire)) {
-      if (current) current->reset();
-      if (incoming) incoming->reset();
-    }
+    if (reset.exchange(false, std::memory_order_acquire)) restart();
     const bool waits = offline.load(kRelaxed);
     take_input(in, n);
     play(current, wet, dry, n, waits);
     if (incoming) cross_fade(n, waits);
+    if (tail_left > 0) add_tail(n);
+    for (int c = 0; c < host.out_channels; ++c) tail[static_cast<std::size_t>(c)] = wet[c][n - 1];
     give_output(out, n);
     time.fetch_add(n, kRelaxed);
+  }
+
+  // What sounded last runs out in the silence until the first sample has come through.
+  void restart() noexcept {
+    if (!current) return;
+    current->reset();
+    if (incoming) incoming->reset();
+    tail_length = tail_left = method == Method::encode ? 0 : std::min(ramp_samples, current->latency());
+    std::copy(tail.begin(), tail.end(), tail_from.begin());
+  }
+
+  void add_tail(int n) noexcept {
+    for (int t = 0; t < n && tail_left > 0; ++t, --tail_left) {
+      const float share = static_cast<float>(tail_left) / static_cast<float>(tail_length);
+      for (int c = 0; c < host.out_channels; ++c) wet[c][t] += tail_from[static_cast<std::size_t>(c)] * share;
+    }
   }
 
   void take_input(const float* const* in, int n) noexcept {
@@ -376,6 +393,8 @@ struct Player::Impl {
   Ramp input_gain{1}, output_gain{1}, mix{1}, bypass, width{1};
   Rows dry_in, driven, wet, dry, wet_new, dry_new;
   std::vector<float> gains, mixes, bypasses, widths, fade;
+  std::vector<float> tail, tail_from;  // a channel: the last wet sample, and what a reset cut off
+  int tail_length = 0, tail_left = 0;
   std::vector<const float*> in_at;  // channels, where a part of a block begins
   std::vector<float*> out_at;
 

@@ -3,11 +3,33 @@
 
 #include <algorithm>
 
+#if defined(__APPLE__)
+#include <pthread/qos.h>
+#elif !defined(_WIN32)
+#include <pthread.h>
+#include <sched.h>
+#endif
+
 namespace ravel::player {
 
 namespace {
+
 constexpr int kMostBehind = 2;  // hops that a worker catches up with; of more it plays the newest
+
+// Before the rest of the system and after the audio thread, where the user may; a request, not a need.
+void hurry_this_thread() noexcept {
+#if defined(_WIN32)
+  SetThreadPriority(GetCurrentThread(), THREAD_PRIORITY_HIGHEST);
+#elif defined(__APPLE__)
+  pthread_set_qos_class_self_np(QOS_CLASS_USER_INTERACTIVE, 0);
+#else
+  sched_param priority{};
+  priority.sched_priority = sched_get_priority_min(SCHED_RR);
+  pthread_setschedparam(pthread_self(), SCHED_RR, &priority);
+#endif
 }
+
+}  // namespace
 
 Worker::Worker(Core& core, int in_channels, int out_channels)
     : core_(core),
@@ -85,6 +107,7 @@ bool Worker::collect(std::int64_t index, float* const* out) noexcept {
 }
 
 void Worker::loop() noexcept {
+  hurry_this_thread();
   for (;;) {
     work_.wait();
     if (stop_.load()) return;

@@ -125,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("models", nargs="+", type=Path, help=".ravel and .ts files of one hop and rate, side by side")
     p.add_argument("--blocks", nargs="+", type=_positive, default=BLOCKS, help="samples of a callback")
     p.add_argument("--method", nargs="+", choices=METHODS, default=["forward"], help="default: forward")
-    p.add_argument("--seconds", type=float, default=1.0, help="of measuring, a model and block (default: 1)")
+    p.add_argument("--seconds", type=_seconds, default=1.0, help="of measuring, a model and block (default: 1)")
     p.add_argument("--isa", help="instruction set of the engine (default: the best of this machine)")
     p.add_argument("--against", choices=("plain",), help="also the script that cached convolutions make of the network")
     p.add_argument("--ops", type=int, default=15, metavar="N", help="rows of the table of ops (default: 15)")
@@ -143,6 +143,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise ValueError
+    return value
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch 2.13 deprecates TorchScript
@@ -154,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     profile = Profile(machine(), models[0].card["sample_rate_hz"], models[0].card["hop_samples"])
     print(", ".join(f"{key} {value}" for key, value in profile.about.items()))
     for paragraph in measured(profile, models, args):
-        print(f"\n{paragraph}", flush=True)
+        tqdm.write(f"\n{paragraph}")  # above a bar that is still there
     if args.json:
         with atomic_write(args.json) as temporary:
             temporary.write_text(json.dumps(asdict(profile), indent=1))

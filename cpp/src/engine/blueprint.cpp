@@ -24,7 +24,6 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 std::size_t rounded_up(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
 
-
 }  // namespace
 
 Arena::Arena(std::size_t bytes) : bytes_(bytes) {
@@ -102,7 +101,8 @@ class Packer {
       const float* share = all.data() + all.size() / job.groups * job.group;
       const float* bias = has_bias(job) ? job.bias->data() + std::size_t(weights.outputs) * job.group : nullptr;
       const std::size_t used = room(i);
-      weights = kernels::pack(share, bias, weights.outputs, weights.taps, weights.run, weights.width, weights.format, at);
+      weights =
+          kernels::pack(share, bias, weights.outputs, weights.taps, weights.run, weights.width, weights.format, at);
       at += used;
     }
   }

@@ -200,8 +200,7 @@ void Runner::map(const Op& op, const Clock& clock, int rows) noexcept {
       continue;
     }
     float* to = y.at<float>(clock.out, 0, 0, stream);
-    const float* with =
-        op.b.buffer >= 0 ? rows_[op.b.buffer].at<float>(clock.in - op.b.behind, 0, 0, stream) : nullptr;
+    const float* with = op.b.buffer >= 0 ? rows_[op.b.buffer].at<float>(clock.in - op.b.behind, 0, 0, stream) : nullptr;
     switch (op.kind) {
       case Op::Kind::activate: kernels_.leaky(x, op.slope, to, n); break;
       case Op::Kind::tanh: kernels_.tanh(x, to, n); break;

@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "engine/blueprint.h"
-#include "model/graph.h"
 #include "model/file.h"
+#include "model/graph.h"
 #include "ravel/engine.h"
 
 namespace ravel {
@@ -63,7 +63,8 @@ std::array<double, 3> Model::selftest() const {
     std::vector<const float*> in(info.in_channels);
     std::vector<float*> out(info.out_channels);
     for (int hop = 0; hop < golden.hops; ++hop) {
-      for (int c = 0; c < info.in_channels; ++c) in[c] = x.data() + c * in_frames + std::size_t(hop) * engine.in_frames();
+      for (int c = 0; c < info.in_channels; ++c)
+        in[c] = x.data() + c * in_frames + std::size_t(hop) * engine.in_frames();
       for (int c = 0; c < info.out_channels; ++c) {
         out[c] = result.data() + c * out_frames + std::size_t(hop) * engine.out_frames();
       }

@@ -99,19 +99,14 @@ struct Loops {
 Loops loops(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
-    case Isa::sse4:
-      return {multiply_sse4, read_sse4, 4};
-    case Isa::avx2:
-      return {multiply_avx2, read_avx2, 8};
+    case Isa::sse4: return {multiply_sse4, read_sse4, 4};
+    case Isa::avx2: return {multiply_avx2, read_avx2, 8};
     case Isa::avx512:
-    case Isa::avx512_bf16:
-      return {multiply_avx512, read_avx512, 16};
+    case Isa::avx512_bf16: return {multiply_avx512, read_avx512, 16};
 #elif defined(__aarch64__)
-    case Isa::neon:
-      return {multiply_neon, read_neon, 4};
+    case Isa::neon: return {multiply_neon, read_neon, 4};
 #endif
-    default:
-      return {};
+    default: return {};
   }
 }
 

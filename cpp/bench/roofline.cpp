@@ -77,7 +77,8 @@ RAVEL_READ_LOOP(read_avx512, RAVEL_AVX512, __m512i, _mm512_load_si512, _mm512_ad
 __attribute__((target("avx512bf16,avx512f"))) void multiply_bf16(std::int64_t iterations) {
   const __m512 halves = _mm512_set1_ps(half);
   const __m512bh a = _mm512_cvtne2ps_pbh(halves, _mm512_set1_ps(0));
-  __m512 x[kAccumulators] = {};
+  __m512 x[kAccumulators];  // apart, or the compiler sees one sum
+  for (int i = 0; i < kAccumulators; ++i) x[i] = _mm512_set1_ps(static_cast<float>(i));
   for (std::int64_t n = 0; n < iterations; ++n)
     for (auto& sum : x) sum = _mm512_dpbf16_ps(sum, a, a);
   for (int i = 1; i < kAccumulators; ++i) x[0] = _mm512_add_ps(x[0], x[i]);
@@ -99,19 +100,14 @@ struct Loops {
 Loops loops(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
-    case Isa::sse4:
-      return {multiply_sse4, read_sse4, 4};
-    case Isa::avx2:
-      return {multiply_avx2, read_avx2, 8};
+    case Isa::sse4: return {multiply_sse4, read_sse4, 4};
+    case Isa::avx2: return {multiply_avx2, read_avx2, 8};
     case Isa::avx512:
-    case Isa::avx512_bf16:
-      return {multiply_avx512, read_avx512, 16};
+    case Isa::avx512_bf16: return {multiply_avx512, read_avx512, 16};
 #elif defined(__aarch64__)
-    case Isa::neon:
-      return {multiply_neon, read_neon, 4};
+    case Isa::neon: return {multiply_neon, read_neon, 4};
 #endif
-    default:
-      return {};
+    default: return {};
   }
 }
 

@@ -1,5 +1,6 @@
 // A mutator that knows the file: it keeps the container intact and changes the texts and numbers inside.
 #include <algorithm>
+#include <cctype>
 #include <cstdint>
 #include <cstring>
 #include <iterator>
@@ -54,6 +55,26 @@ void mutate(std::string& text, Random& random) {
   text.resize(LLVMFuzzerMutate(reinterpret_cast<std::uint8_t*>(text.data()), size, room));
 }
 
+// A sound model of another shape.
+SampleFile drawn(Random& random) {
+  const auto one_to = [&](unsigned most) { return static_cast<int>(1 + random() % most); };
+  ravel::test::SampleOptions options;
+  options.channels = one_to(2);
+  options.bands = one_to(3);
+  options.width = 2 * one_to(2);
+  options.strides.assign(static_cast<std::size_t>(one_to(2)), 1);
+  for (int& stride : options.strides) stride = one_to(5);
+  options.latent_size = one_to(4);
+  options.kept = one_to(static_cast<unsigned>(options.latent_size));
+  options.bf16 = random() % 2 == 0;
+  options.snake = random() % 2 == 0;
+  options.noise_bands = 1 + one_to(4);
+  int frames = 1;
+  for (const int stride : options.strides) frames *= stride;
+  options.noise = frames % 4 == 0;
+  return ravel::test::every_op(options);
+}
+
 }  // namespace
 
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size,
@@ -61,7 +82,7 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
   Random random(seed);
   if (random() % 8 == 0) return LLVMFuzzerMutate(data, size, max_size);
   try {
-    SampleFile file = taken_apart(data, size);
+    SampleFile file = random() % 32 == 0 ? drawn(random) : taken_apart(data, size);
     std::string header = file.header();
     const auto kind = random() % 8;
     if (kind == 0) {

@@ -127,7 +127,8 @@ def _curve(axis: Axes, points: list[CurvePoint], rate: int, colours: dict[str, s
     if not points:
         _absent(axis, "the hop is too short to slice, or no engine was profiled")
         return
-    for model in dict.fromkeys(point.model for point in points):
+    for which, model in enumerate(dict.fromkeys(point.model for point in points)):
+        place = ((6, 4), "left") if which == 0 else ((-6, -11), "right")  # labels of two curves keep apart
         own = [point for point in points if point.model == model]
         ms = [1000 * point.latency_samples / rate for point in own]
         share = [100 * point.largest / point.deadline for point in own]
@@ -139,7 +140,8 @@ def _curve(axis: Axes, points: list[CurvePoint], rate: int, colours: dict[str, s
             axis.annotate(
                 f"{point.core_slices}: {point.largest / point.mean:.1f}x",
                 (x, y),
-                xytext=(6, 4),
+                xytext=place[0],
+                ha=place[1],
                 textcoords="offset points",
                 fontsize=8,
                 color=FAINT,

@@ -45,6 +45,12 @@ class Roofline:
         return np.array(floors)
 
 
+def rows(op: dict[str, Any], halved: bool) -> int:
+    """How many results of a hop use each weight of an op: few are bound by bandwidth, many by arithmetic."""
+    bytes_each = 2 if halved and op["name"].startswith(HALVED) else 4
+    return round(op["flops"] / 2 / (op["weight_bytes"] / bytes_each)) if op["weight_bytes"] else 0
+
+
 def measure(isa: str, seconds: float = 0.2, ladder: Sequence[int] = LADDER) -> Roofline:
     """About `seconds` for each of the peaks and each step of the ladder."""
     native = engine_module()

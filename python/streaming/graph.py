@@ -17,7 +17,6 @@ from ..card import RAVEL_FORMAT, Card
 from ..model.layers import Spec
 from .nn_tilde import Shell
 
-WEIGHTS = ("fp32", "bf16")
 GOLDEN_SAMPLES = 16384  # beyond the delay: the widest layer (v1's first of the decoder) looks back 12288
 # what a branch of a sum or product is for, by the op that it ends with
 ROLES = {

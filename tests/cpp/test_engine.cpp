@@ -298,7 +298,8 @@ TEST_CASE("a schedule runs every panel and row of the core once, in order, in sh
             const int rows = o.rows_out / o.out_step;
             int panels = 0;
             for (const auto& p : o.parts) panels += blueprint.weights[p.weights].panels;
-            part = double(unit.last_panel - unit.first_panel) * (unit.last_row - unit.first_row) / (double(panels) * rows);
+            part =
+                double(unit.last_panel - unit.first_panel) * (unit.last_row - unit.first_row) / (double(panels) * rows);
           }
           area[unit.op] += part;
           load += part * engine::cost_ns(o);

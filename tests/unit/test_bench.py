@@ -1,12 +1,14 @@
 """The benchmark compares equals: every plain form computes what ours does, and a broken one is noticed."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from python import bench
+from python.benchmarks.engine import Figure, figures
 from python.benchmarks.plain import History, plain_shell
 from python.benchmarks.plain_training import PlainTraining, aligned, distance
 from python.errors import RavelError
@@ -97,3 +99,23 @@ def test_calls_are_taken_in_turns() -> None:
 
 def test_blocks_run_from_the_hop_to_the_largest() -> None:
     assert list(bench.blocks(2048)) == [2048, 4096, 8192, 16384]
+
+
+def test_the_table_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every figure of one preset, on a tiny form of it: what has a goal has a verdict, and the rounding is seen."""
+    pytest.importorskip("python._native", reason="the engine is not built")
+    monkeypatch.setattr("python.benchmarks.engine.ROUNDS", 1)
+    tiny = partial(bench.deployed_from, capacity=4, latent=6)
+    table = {figure.what: figure for figure in figures(0.001, ["low"], tiny, [plain_shell, plain_shell])}
+    for weights in ("fp32", "bf16"):
+        assert f"low decode 128 samples, {weights}" in table
+        assert f"low forward, {weights}, of the roofline" in table
+    assert all((figure.met is None) == (not figure.goal) for figure in table.values())
+    assert all(figure.value > 0 and figure.what in figure.line() for figure in table.values())
+    assert 30 < table["low encode, bf16 against fp32"].value < 80
+    assert not any(figure.what.startswith(("v1", "v2")) for figure in table.values())
+
+
+def test_a_goal_that_is_missed_says_so() -> None:
+    assert " NO " in Figure("x", 1.0, "", "2", False, "why").line()
+    assert " yes " in Figure("x", 3.0, "", "2", True, "why").line()

@@ -72,9 +72,9 @@ class Engine {
   void set_latent_hook(const LatentHook& hook) noexcept;  // after scale and bias
 
   const Settings& settings() const noexcept;
-  int in_frames() const noexcept;   // of one hop
-  int out_frames() const noexcept;  // of one hop
-  int delay() const noexcept;       // output frames by which `process` is late
+  int in_frames() const noexcept;             // of one hop
+  int out_frames() const noexcept;            // of one hop
+  int delay() const noexcept;                 // output frames by which `process` is late
   int sliced_delay_samples() const noexcept;  // by which the slices are later, waiting for a whole hop included
   std::size_t history_bytes() const noexcept;
 

@@ -24,7 +24,6 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 std::size_t rounded_up(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
 
-
 }  // namespace
 
 Arena::Arena(std::size_t bytes) : bytes_(bytes) {
@@ -85,7 +84,7 @@ class Packer {
     shape.panels = (shape.outputs + shape.width - 1) / shape.width;
     const int index = static_cast<int>(blueprint_.weights.size());
     blueprint_.weights.push_back(shape);
-    jobs_.push_back({group, groups, tensor, values, bias});
+    jobs_.push_back({owner, group, groups, tensor, values, bias});
     packed_.emplace(key, index);
     return index;
   }
@@ -95,20 +94,25 @@ class Packer {
     for (std::size_t i = 0; i < jobs_.size(); ++i) bytes += room(i);
     blueprint_.arena = Arena(bytes);
     std::byte* at = blueprint_.arena.data();
+    const void* converted = nullptr;  // the groups of a tensor follow each other
+    std::vector<float> all;
     for (std::size_t i = 0; i < jobs_.size(); ++i) {
       auto& weights = blueprint_.weights[i];
       const Job& job = jobs_[i];
-      const std::vector<float> all = job.tensor != nullptr ? job.tensor->values() : *job.values;
+      if (job.owner != converted) all = job.tensor != nullptr ? job.tensor->values() : *job.values;
+      converted = job.owner;
       const float* share = all.data() + all.size() / job.groups * job.group;
       const float* bias = has_bias(job) ? job.bias->data() + std::size_t(weights.outputs) * job.group : nullptr;
       const std::size_t used = room(i);
-      weights = kernels::pack(share, bias, weights.outputs, weights.taps, weights.run, weights.width, weights.format, at);
+      weights =
+          kernels::pack(share, bias, weights.outputs, weights.taps, weights.run, weights.width, weights.format, at);
       at += used;
     }
   }
 
  private:
   struct Job {
+    const void* owner;
     int group, groups;
     const graph::Tensor* tensor;
     const std::vector<float>* values;

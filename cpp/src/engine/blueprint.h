@@ -34,9 +34,9 @@ class Arena {
 };
 
 struct Buffer {
-  int width = 0;   // values of a row
-  int planes = 1;  // audio comes with a plane a channel, everything else as rows of all channels
-  int frames = 0;  // rows a hop
+  int width = 0;    // values of a row
+  int planes = 1;   // audio comes with a plane a channel, everything else as rows of all channels
+  int frames = 0;   // rows a hop
   int history = 0;  // rows before the newest block that some reader looks back to
   bool bf16 = false;
 };
@@ -62,22 +62,22 @@ struct Op {
 
   Kind kind = Kind::conv;
   std::string name;
-  Reader a, b;            // b: the second operand, or what a convolution adds
+  Reader a, b;             // b: the second operand, or what a convolution adds
   int raw = -1, act = -1;  // buffers written: the result, and leaky(result, slope), as bfloat16 if that buffer is
   float slope = 1;
   int rows_in = 0, rows_out = 0;  // a hop
   int down = 1;                   // rows_in come in multiples of this
 
-  std::vector<ConvPart> parts;  // conv; latent: the rotation
+  std::vector<ConvPart> parts;     // conv; latent: the rotation
   int stride = 1, tap_stride = 0;  // tap_stride in values
   int window = 0;                  // past rows that the window of a block's first output starts at
   int out_step = 1;                // rows of the buffer that one result fills (upsampling)
-  float offset = 0;                              // amplitude
-  std::vector<float> vector;                     // snake: alpha; noise: response
-  int noise_bands = 0, ratio = 1;                // noise
-  int noise = -1;                                // index into Program::noises
-  int noise_buffer = -1;                         // noise: rows of white noise
-  int kept = 0, size = 0;                        // latent, fill
+  float offset = 0;                // amplitude
+  std::vector<float> vector;       // snake: alpha; noise: response
+  int noise_bands = 0, ratio = 1;  // noise
+  int noise = -1;                  // index into Program::noises
+  int noise_buffer = -1;           // noise: rows of white noise
+  int kept = 0, size = 0;          // latent, fill
 
   double flops = 0, weight_bytes = 0;  // a hop and stream
 };

@@ -20,12 +20,13 @@ void require(bool sound, const std::string& message) {
 }
 
 void check(const engine::Program& program, int hop_samples, const Settings& s) {
-  require(s.streams >= 1 && s.streams <= kMostStreams, "streams: 1 to " + std::to_string(kMostStreams) + ", got " +
-                                                           std::to_string(s.streams));
-  require(s.max_hops >= 1 && s.max_hops <= kMostHops, "max_hops: 1 to " + std::to_string(kMostHops) + ", got " +
-                                                          std::to_string(s.max_hops));
-  require(s.slices >= 0 && (s.slices == 0 || hop_samples % s.slices == 0),
-          "slices: a divisor of the hop of " + std::to_string(hop_samples) + " samples, got " + std::to_string(s.slices));
+  require(s.streams >= 1 && s.streams <= kMostStreams,
+          "streams: 1 to " + std::to_string(kMostStreams) + ", got " + std::to_string(s.streams));
+  require(s.max_hops >= 1 && s.max_hops <= kMostHops,
+          "max_hops: 1 to " + std::to_string(kMostHops) + ", got " + std::to_string(s.max_hops));
+  require(
+      s.slices >= 0 && (s.slices == 0 || hop_samples % s.slices == 0),
+      "slices: a divisor of the hop of " + std::to_string(hop_samples) + " samples, got " + std::to_string(s.slices));
   require(s.slices == 0 || (s.core_slices >= 1 && s.core_slices <= s.slices),
           "core_slices: 1 to " + std::to_string(s.slices) + ", got " + std::to_string(s.core_slices));
   double bytes = 0;
@@ -33,8 +34,8 @@ void check(const engine::Program& program, int hop_samples, const Settings& s) {
     bytes += 4.0 * buffer.width * buffer.planes * (buffer.history + 2.0 * buffer.frames * s.max_hops) * s.streams;
   }
   constexpr double kMostBytes = 16e9;
-  require(bytes < kMostBytes, std::to_string(s.streams) + " streams of " + std::to_string(s.max_hops) +
-                                  " hops need " + std::to_string(bytes / 1e9) + " GB; choose fewer");
+  require(bytes < kMostBytes, std::to_string(s.streams) + " streams of " + std::to_string(s.max_hops) + " hops need " +
+                                  std::to_string(bytes / 1e9) + " GB; choose fewer");
 }
 
 // Denormal numbers cost a hundred times as much as others, and nobody hears them.
@@ -81,7 +82,8 @@ struct Engine::Impl {
       }
     }
     const auto wait = [&](int buffer, int reader) {
-      if (buffer >= 0) late[buffer] = std::max(late[buffer], 2 * program.buffers[buffer].frames * (reader - written[buffer]));
+      if (buffer >= 0)
+        late[buffer] = std::max(late[buffer], 2 * program.buffers[buffer].frames * (reader - written[buffer]));
     };
     for (int i = 0; i < static_cast<int>(program.ops.size()); ++i) {
       wait(program.ops[i].a.buffer, stage(i));

@@ -23,8 +23,8 @@ double inverse_erf(double x) noexcept {
   if (w < 5) {
     w -= 2.5;
     p = 2.81022636e-08;
-    for (const double c : {3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503, -0.00417768164,
-                           0.246640727, 1.50140941}) {
+    for (const double c : {3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503,
+                           -0.00417768164, 0.246640727, 1.50140941}) {
       p = c + p * w;
     }
   } else {
@@ -55,11 +55,13 @@ void NoiseState::reset(std::int64_t seed) noexcept {
 
 void NoiseState::reseed(std::int64_t seed) noexcept {
   seed_ = seed;
-  const std::uint32_t of_node = mix(static_cast<std::uint32_t>(seed) ^ static_cast<std::uint32_t>(noise_.node) * 0x9E3779B9u);
+  const std::uint32_t of_node =
+      mix(static_cast<std::uint32_t>(seed) ^ static_cast<std::uint32_t>(noise_.node) * 0x9E3779B9u);
   for (int stream = 0; stream < streams_; ++stream) {
     const std::uint32_t of_stream = mix(of_node ^ static_cast<std::uint32_t>(stream));
     for (int c = 0; c < noise_.channels; ++c) {
-      base_[static_cast<std::size_t>(stream) * noise_.channels + c] = mix(of_stream + 0x9E3779B9u + static_cast<std::uint32_t>(c));
+      base_[static_cast<std::size_t>(stream) * noise_.channels + c] =
+          mix(of_stream + 0x9E3779B9u + static_cast<std::uint32_t>(c));
     }
   }
   mix_high(frame_ >> 32);
@@ -67,7 +69,8 @@ void NoiseState::reseed(std::int64_t seed) noexcept {
 
 void NoiseState::mix_high(std::int64_t high) noexcept {
   high_ = high;
-  for (std::size_t i = 0; i < base_.size(); ++i) mixed_[i] = mix(base_[i] ^ static_cast<std::uint32_t>(high)) + 0x7F4A7C15u;
+  for (std::size_t i = 0; i < base_.size(); ++i)
+    mixed_[i] = mix(base_[i] ^ static_cast<std::uint32_t>(high)) + 0x7F4A7C15u;
 }
 
 const std::uint32_t* NoiseState::keys(int stream, int frame) noexcept {

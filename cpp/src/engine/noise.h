@@ -13,7 +13,7 @@ class NoiseState {
  public:
   NoiseState(const Noise& noise, int streams);
 
-  void reset(std::int64_t seed) noexcept;  // to frame 0 of this seed
+  void reset(std::int64_t seed) noexcept;   // to frame 0 of this seed
   void reseed(std::int64_t seed) noexcept;  // another seed, the same frame
 
   // What a row of `frame` frames after (or before) the current one is made from: its keys a channel, and its low half.
@@ -29,7 +29,7 @@ class NoiseState {
   Noise noise_;
   int streams_;
   std::int64_t seed_ = 0, frame_ = 0;
-  std::int64_t high_ = 0;  // upper half of the frame that `mixed_` is for
+  std::int64_t high_ = 0;                    // upper half of the frame that `mixed_` is for
   std::vector<std::uint32_t> base_, mixed_;  // streams * channels
 
   void mix_high(std::int64_t high) noexcept;

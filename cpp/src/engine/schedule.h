@@ -11,7 +11,7 @@ namespace ravel::engine {
 struct Unit {
   int op = 0;
   int first_panel = 0, last_panel = 0;
-  int first_row = 0, last_row = 0;  // results
+  int first_row = 0, last_row = 0;   // results
   bool opens = true, closes = true;  // the first and the last unit of its op in this hop
 };
 

@@ -86,18 +86,12 @@ std::vector<Isa> detected() { return {Isa::reference}; }
 
 const char* name(Isa isa) noexcept {
   switch (isa) {
-    case Isa::reference:
-      return "reference";
-    case Isa::sse4:
-      return "sse4";
-    case Isa::avx2:
-      return "avx2";
-    case Isa::avx512:
-      return "avx512";
-    case Isa::avx512_bf16:
-      return "avx512_bf16";
-    case Isa::neon:
-      return "neon";
+    case Isa::reference: return "reference";
+    case Isa::sse4: return "sse4";
+    case Isa::avx2: return "avx2";
+    case Isa::avx512: return "avx512";
+    case Isa::avx512_bf16: return "avx512_bf16";
+    case Isa::neon: return "neon";
   }
   return "unknown";
 }
@@ -127,22 +121,16 @@ const Table& table(Isa isa) {
     throw Error(std::string("instruction set ") + name(isa) + ": not on this machine");
   switch (isa) {
 #if defined(RAVEL_X86)
-    case Isa::sse4:
-      return sse4_table();
-    case Isa::avx2:
-      return avx2_table();
+    case Isa::sse4: return sse4_table();
+    case Isa::avx2: return avx2_table();
 #if defined(RAVEL_AVX512)
-    case Isa::avx512:
-      return avx512_table();
-    case Isa::avx512_bf16:
-      return avx512_bf16_table();
+    case Isa::avx512: return avx512_table();
+    case Isa::avx512_bf16: return avx512_bf16_table();
 #endif
 #elif defined(__aarch64__) || defined(_M_ARM64)
-    case Isa::neon:
-      return neon_table();
+    case Isa::neon: return neon_table();
 #endif
-    default:
-      return reference_table();
+    default: return reference_table();
   }
 }
 

@@ -5,13 +5,13 @@ namespace ravel::kernels {
 namespace {
 
 constexpr Isa kIsa = Isa::avx2;
-constexpr int kAccumulators = 12;
+constexpr int kTileRows[2][6] = {{8, 6, 4, 3, 2, 1}, {8, 4, 3, 2, 2, 1}};
 
 // GFLOP/s over the peak's 117 in percent, 384x3-384 on Zen 4, for 1, 2, and 4 or more rows; panels of
 // 1, 2, 3, 4, 6 and 8 vectors.
 constexpr int kShares[2][3][6] = {
     {{12, 25, 36, 41, 40, 41}, {24, 48, 65, 72, 77, 45}, {65, 92, 96, 93, 79, 48}},  // float weights
-    {{12, 25, 36, 49, 66, 70}, {25, 49, 70, 90, 93, 74}, {70, 80, 65, 60, 95, 76}},  // bfloat16 weights
+    {{12, 25, 36, 47, 66, 70}, {25, 49, 70, 88, 92, 74}, {70, 83, 80, 90, 95, 75}},  // bfloat16 weights
 };
 
 }  // namespace

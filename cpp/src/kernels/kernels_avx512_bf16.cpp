@@ -9,7 +9,7 @@ namespace ravel::kernels {
 namespace {
 
 constexpr Isa kIsa = Isa::avx512_bf16;
-constexpr int kAccumulators = 24;
+constexpr int kTileRows[2][6] = {{8, 8, 8, 6, 4, 3}, {8, 8, 8, 6, 4, 3}};
 
 constexpr int kShares[2][3][6] = {};  // avx512 chooses the panels
 
@@ -26,61 +26,48 @@ HWY_INLINE __m512 dot(__m512 sum, __m512bh a, __m512bh b) noexcept {
 }
 
 // Two products a lane and instruction; it rounds to nearest and takes denormals as zeros whatever the control word says.
-template <int kVectors, int kRows>
-void tile_dot(const Stretch& s, const void* const* rows, float* sums) noexcept {
-  __m512 sum[kRows][kVectors];
-  for (int n = 0; n < kRows; ++n)
-    for (int v = 0; v < kVectors; ++v) sum[n][v] = _mm512_load_ps(sums + (n * kVectors + v) * kLanes);
-  const std::uint16_t* w = static_cast<const std::uint16_t*>(s.weights);
-  for (int tap = 0; tap < s.taps; ++tap) {
-    const std::uint16_t* x[kRows];
-    for (int n = 0; n < kRows; ++n) x[n] = static_cast<const std::uint16_t*>(rows[n]) + s.at + tap * s.tap_stride;
-    for (std::ptrdiff_t i = 0; i < s.run; i += 2) {
-      const auto weight = [w](int v) { return (__m512bh)_mm512_load_si512(w + v * 2 * kLanes); };
-      const auto values = [x, i](int n) {
-        int pair;
-        std::memcpy(&pair, x[n] + i, sizeof pair);
-        return (__m512bh)_mm512_set1_epi32(pair);
-      };
-      if constexpr (kRows < kVectors) {
-        __m512bh value[kRows];
-        for (int n = 0; n < kRows; ++n) value[n] = values(n);
-        for (int v = 0; v < kVectors; ++v) {
-          const __m512bh each = weight(v);
-          for (int n = 0; n < kRows; ++n) sum[n][v] = dot(sum[n][v], each, value[n]);
+struct DotTile {
+  static constexpr Format kFormat = bf16_dot;
+  template <int kVectors, int kRows>
+  static void run(const Stretch& s, const void* const* rows, float* sums) noexcept {
+    __m512 sum[kRows][kVectors];
+    for (int n = 0; n < kRows; ++n)
+      for (int v = 0; v < kVectors; ++v) sum[n][v] = _mm512_load_ps(sums + (n * kVectors + v) * kLanes);
+    const std::uint16_t* w = static_cast<const std::uint16_t*>(s.weights);
+    for (int tap = 0; tap < s.taps; ++tap) {
+      const std::uint16_t* x[kRows];
+      for (int n = 0; n < kRows; ++n) x[n] = static_cast<const std::uint16_t*>(rows[n]) + s.at + tap * s.tap_stride;
+      for (std::ptrdiff_t i = 0; i < s.run; i += 2) {
+        const auto weight = [w](int v) { return (__m512bh)_mm512_load_si512(w + v * 2 * kLanes); };
+        const auto values = [x, i](int n) {
+          int pair;
+          std::memcpy(&pair, x[n] + i, sizeof pair);
+          return (__m512bh)_mm512_set1_epi32(pair);
+        };
+        if constexpr (kRows < kVectors) {
+          __m512bh value[kRows];
+          for (int n = 0; n < kRows; ++n) value[n] = values(n);
+          for (int v = 0; v < kVectors; ++v) {
+            const __m512bh each = weight(v);
+            for (int n = 0; n < kRows; ++n) sum[n][v] = dot(sum[n][v], each, value[n]);
+          }
+        } else {
+          __m512bh each[kVectors];
+          for (int v = 0; v < kVectors; ++v) each[v] = weight(v);
+          for (int n = 0; n < kRows; ++n) {
+            const __m512bh value = values(n);
+            for (int v = 0; v < kVectors; ++v) sum[n][v] = dot(sum[n][v], each[v], value);
+          }
         }
-      } else {
-        __m512bh each[kVectors];
-        for (int v = 0; v < kVectors; ++v) each[v] = weight(v);
-        for (int n = 0; n < kRows; ++n) {
-          const __m512bh value = values(n);
-          for (int v = 0; v < kVectors; ++v) sum[n][v] = dot(sum[n][v], each[v], value);
-        }
+        w += kVectors * 2 * kLanes;
       }
-      w += kVectors * 2 * kLanes;
     }
+    for (int n = 0; n < kRows; ++n)
+      for (int v = 0; v < kVectors; ++v) _mm512_store_ps(sums + (n * kVectors + v) * kLanes, sum[n][v]);
   }
-  for (int n = 0; n < kRows; ++n)
-    for (int v = 0; v < kVectors; ++v) _mm512_store_ps(sums + (n * kVectors + v) * kLanes, sum[n][v]);
-}
+};
 
-template <int kVectors, int kRows>
-constexpr void add_dot_tiles(Tiles& tiles) noexcept {
-  tiles.of[kVectors][kRows] = tile_dot<kVectors, kRows>;
-  if constexpr (kRows < rows_of(kVectors)) add_dot_tiles<kVectors, kRows + 1>(tiles);
-}
-
-constexpr Tiles dot_tiles() noexcept {
-  Tiles tiles{};
-  add_dot_tiles<1, 1>(tiles);
-  add_dot_tiles<2, 1>(tiles);
-  add_dot_tiles<3, 1>(tiles);
-  add_dot_tiles<4, 1>(tiles);
-  add_dot_tiles<6, 1>(tiles);
-  add_dot_tiles<8, 1>(tiles);
-  return tiles;
-}
-constexpr Tiles kDotTiles = dot_tiles();
+constexpr Tiles kDotTiles = tiles_of<DotTile>();
 
 void conv_or_dot(const Conv& c) noexcept {
   c.weights->format == bf16_dot ? conv_with(kDotTiles, c) : avx512_table().conv(c);

@@ -5,7 +5,7 @@ namespace ravel::kernels {
 namespace {
 
 constexpr Isa kIsa = Isa::neon;
-constexpr int kAccumulators = 24;
+constexpr int kTileRows[2][6] = {{8, 8, 8, 6, 4, 3}, {8, 8, 8, 6, 4, 3}};
 
 // Guessed, not measured: wide panels until there are rows enough to keep four pipes of four cycles busy; panels of
 // 1, 2, 3, 4, 6 and 8 vectors.

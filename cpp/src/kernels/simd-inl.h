@@ -1,9 +1,9 @@
 // The kernels, written once over Highway's vectors; each kernels_<isa>.cpp compiles them for its own processor.
 //
 // The including unit defines before it
-//   kIsa, table_getter      what it exports
-//   kAccumulators           sums that fit the registers beside a tile's weights and inputs
-//   kShares                 speed by format, rows of a call and vectors of a panel
+//   kIsa       what its table says
+//   kTileRows  most rows of a tile, by format (float, bfloat16 weights) and panel: their sums have to fit the registers
+//   kShares    speed in percent, by format, rows of a call (1, 2, 4 and more) and panel
 // Everything is in unnamed namespaces: an inline function that left this unit could be picked by the linker for code
 // that must run on older processors (check_symbols.cmake).
 
@@ -40,16 +40,14 @@ void store_some(D d, Vec v, T* to, int count) noexcept {
 
 // ---- convolution
 
-constexpr int kVectorChoices[] = {1, 2, 3, 4, 6, 8};
+constexpr int kChoices = 6, kVectorChoices[kChoices] = {1, 2, 3, 4, 6, 8};  // vectors of a panel
 constexpr int kMaxVectors = 8, kMaxRows = 8;
 // Rows that share one pass over a panel which has to come from beyond the second-level cache.
 constexpr int kGroupRows = 24;
 constexpr std::ptrdiff_t kChunkBytes = 256 << 10;
 
-constexpr int rows_of(int vectors) noexcept {
-  const int rows = kAccumulators / vectors;
-  return rows < 1 ? 1 : rows < kMaxRows ? rows : kMaxRows;
-}
+// Weights are read in order, once, and left to the hardware's prefetcher: prefetching 1 to 4 KB ahead never gained
+// anything on Zen 4, and cost a quarter where the second-level cache holds the weights.
 
 // A stretch of one panel's reduction, added to sums in memory.
 struct Stretch {
@@ -65,6 +63,8 @@ HWY_INLINE V high_half(hn::Vec<Words> pair) noexcept {
   return hn::BitCast(kF, hn::And(pair, hn::Set(kW, 0xFFFF0000u)));
 }
 
+// Keeps a sum in its register: GCC 12 otherwise lets the product overwrite an input, moves the sums around and spills
+// them (AVX2, 3 rows of 4 vectors: 50 GFLOP/s instead of 110).
 HWY_INLINE V pinned(V sum) noexcept {
 #if HWY_ARCH_X86 && !defined(_MSC_VER)
   asm("" : "+v"(sum.raw));
@@ -113,21 +113,24 @@ struct Sums {
 
 using Tile = void (*)(const Stretch& stretch, const void* const* rows, float* sums) noexcept;
 
-template <int kVectors, int kRows>
-void tile_f32(const Stretch& s, const void* const* rows, float* sums) noexcept {
-  Sums<kVectors, kRows> t;
-  t.load(sums);
-  const float* w = static_cast<const float*>(s.weights);
-  for (int tap = 0; tap < s.taps; ++tap) {
-    const float* x[kRows];
-    for (int n = 0; n < kRows; ++n) x[n] = static_cast<const float*>(rows[n]) + s.at + tap * s.tap_stride;
-    for (std::ptrdiff_t i = 0; i < s.run; ++i) {
-      t.add(x, i, [w](int v) { return hn::Load(kF, w + v * kLanes); });
-      w += kVectors * kLanes;
+struct FloatTile {
+  static constexpr Format kFormat = f32;
+  template <int kVectors, int kRows>
+  static void run(const Stretch& s, const void* const* rows, float* sums) noexcept {
+    Sums<kVectors, kRows> t;
+    t.load(sums);
+    const float* w = static_cast<const float*>(s.weights);
+    for (int tap = 0; tap < s.taps; ++tap) {
+      const float* x[kRows];
+      for (int n = 0; n < kRows; ++n) x[n] = static_cast<const float*>(rows[n]) + s.at + tap * s.tap_stride;
+      for (std::ptrdiff_t i = 0; i < s.run; ++i) {
+        t.add(x, i, [w](int v) { return hn::Load(kF, w + v * kLanes); });
+        w += kVectors * kLanes;
+      }
     }
+    t.store(sums);
   }
-  t.store(sums);
-}
+};
 
 // Two readings of a pair of weights, apart: kept between them, the pairs would push sums out of registers.
 HWY_INLINE const std::uint32_t* read_again(const std::uint32_t* w) noexcept {
@@ -137,58 +140,61 @@ HWY_INLINE const std::uint32_t* read_again(const std::uint32_t* w) noexcept {
   return w;
 }
 
-template <int kVectors, int kRows>
-void tile_bf16(const Stretch& s, const void* const* rows, float* sums) noexcept {
-  Sums<kVectors, kRows> t;
-  t.load(sums);
-  const std::uint32_t* w = static_cast<const std::uint32_t*>(s.weights);
-  for (int tap = 0; tap < s.taps; ++tap) {
-    const float* x[kRows];
-    for (int n = 0; n < kRows; ++n) x[n] = static_cast<const float*>(rows[n]) + s.at + tap * s.tap_stride;
-    std::ptrdiff_t i = 0;
-    for (; i + 1 < s.run; i += 2) {
-      t.add(x, i, [w](int v) { return low_half(hn::Load(kW, w + v * kLanes)); });
-      t.add(x, i + 1, [w = read_again(w)](int v) { return high_half(hn::Load(kW, w + v * kLanes)); });
-      w += kVectors * kLanes;
+struct WidenedTile {
+  static constexpr Format kFormat = bf16;
+  template <int kVectors, int kRows>
+  static void run(const Stretch& s, const void* const* rows, float* sums) noexcept {
+    Sums<kVectors, kRows> t;
+    t.load(sums);
+    const std::uint32_t* w = static_cast<const std::uint32_t*>(s.weights);
+    for (int tap = 0; tap < s.taps; ++tap) {
+      const float* x[kRows];
+      for (int n = 0; n < kRows; ++n) x[n] = static_cast<const float*>(rows[n]) + s.at + tap * s.tap_stride;
+      std::ptrdiff_t i = 0;
+      for (; i + 1 < s.run; i += 2) {
+        t.add(x, i, [w](int v) { return low_half(hn::Load(kW, w + v * kLanes)); });
+        t.add(x, i + 1, [w = read_again(w)](int v) { return high_half(hn::Load(kW, w + v * kLanes)); });
+        w += kVectors * kLanes;
+      }
+      if (i < s.run) {  // an odd run: the last pair has one weight
+        t.add(x, i, [w](int v) { return low_half(hn::Load(kW, w + v * kLanes)); });
+        w += kVectors * kLanes;
+      }
     }
-    if (i < s.run) {  // an odd run: the last pair has one weight
-      t.add(x, i, [w](int v) { return low_half(hn::Load(kW, w + v * kLanes)); });
-      w += kVectors * kLanes;
-    }
+    t.store(sums);
   }
-  t.store(sums);
-}
+};
 
 struct Tiles {
-  Tile of[kMaxVectors + 1][kMaxRows + 1];
+  Tile of[kChoices][kMaxRows + 1];
 };
 
-template <int kVectors, int kRows>
-constexpr void add_tiles(Tiles& f32_tiles, Tiles& bf16_tiles) noexcept {
-  f32_tiles.of[kVectors][kRows] = tile_f32<kVectors, kRows>;
-  bf16_tiles.of[kVectors][kRows] = tile_bf16<kVectors, kRows>;
-  if constexpr (kRows < rows_of(kVectors)) add_tiles<kVectors, kRows + 1>(f32_tiles, bf16_tiles);
+constexpr int most_rows(Format format, int choice) noexcept { return kTileRows[format == f32 ? 0 : 1][choice]; }
+
+template <class Kind, int kChoice = 0, int kRows = 1>
+constexpr void fill(Tiles& tiles) noexcept {
+  tiles.of[kChoice][kRows] = Kind::template run<kVectorChoices[kChoice], kRows>;
+  if constexpr (kRows < most_rows(Kind::kFormat, kChoice)) {
+    fill<Kind, kChoice, kRows + 1>(tiles);
+  } else if constexpr (kChoice + 1 < kChoices) {
+    fill<Kind, kChoice + 1>(tiles);
+  }
 }
 
-struct AllTiles {
-  Tiles f32_tiles{}, bf16_tiles{};
-  constexpr AllTiles() noexcept {
-    add_tiles<1, 1>(f32_tiles, bf16_tiles);
-    add_tiles<2, 1>(f32_tiles, bf16_tiles);
-    add_tiles<3, 1>(f32_tiles, bf16_tiles);
-    add_tiles<4, 1>(f32_tiles, bf16_tiles);
-    add_tiles<6, 1>(f32_tiles, bf16_tiles);
-    add_tiles<8, 1>(f32_tiles, bf16_tiles);
-  }
-};
-constexpr AllTiles kTiles;
+template <class Kind>
+constexpr Tiles tiles_of() noexcept {
+  Tiles tiles{};
+  fill<Kind>(tiles);
+  return tiles;
+}
+constexpr Tiles kFloatTiles = tiles_of<FloatTile>(), kWidenedTiles = tiles_of<WidenedTile>();
 
 // The panels that take least time, the columns that pad the last one counted.
 int panel_width(int outputs, Format format, int rows) noexcept {
   const int* shares = kShares[format == f32 ? 0 : 1][rows < 2 ? 0 : rows < 4 ? 1 : 2];
   int best = kLanes;
   float least = 0;
-  for (int i = 0; i < 6; ++i) {
+  for (int i = 0; i < kChoices; ++i) {
     const int width = kVectorChoices[i] * kLanes, columns = (outputs + width - 1) / width * width;
     const float cost = float(columns) / float(shares[i]);
     if (i == 0 || cost < least) best = width, least = cost;
@@ -249,51 +255,62 @@ void finish_row(const Conv& c, const RowCounter& row, int first, const float* su
 }
 
 struct Plan {
-  const Tiles* tiles;
+  const Tile* tiles;  // by rows
   int vectors, tile_rows;
-  int taps, run;                 // runs that touch are one
-  int value_bytes, input_bytes;  // a weight with its padding; an activation
-  std::ptrdiff_t panel_bytes;
+  int taps, run;                                       // runs that touch are one
+  std::ptrdiff_t tap_stride, step_bytes, panel_bytes;  // a step: what one position in a run multiplies
 };
+
+Plan plan_of(const Tiles& tiles, const Conv& c) noexcept {
+  const Weights& w = *c.weights;
+  int choice = 0;
+  while (kVectorChoices[choice] * kLanes < w.width) ++choice;
+  const int pair = w.format == f32 ? 1 : 2;
+  const int run = (w.run + pair - 1) / pair * pair;  // with what pads it
+  const std::ptrdiff_t step_bytes = std::ptrdiff_t(w.width) * (w.format == f32 ? sizeof(float) : sizeof(std::uint16_t));
+  const bool touch = c.x.tap_stride == run;
+  return {.tiles = tiles.of[choice],
+          .vectors = kVectorChoices[choice],
+          .tile_rows = most_rows(w.format, choice),
+          .taps = touch ? 1 : w.taps,
+          .run = touch ? w.taps * run : w.run,
+          .tap_stride = c.x.tap_stride,
+          .step_bytes = step_bytes,
+          .panel_bytes = w.taps * run * step_bytes};
+}
 
 // Rows of a group, spread evenly over as few tiles as the registers allow.
 void run_tiles(const Plan& p, const Stretch& s, const void* const* rows, int count, float* sums) noexcept {
   const int tiles = (count + p.tile_rows - 1) / p.tile_rows;
   for (int i = 0, n = 0; i < tiles; ++i) {
     const int next = (i + 1) * count / tiles;
-    p.tiles->of[p.vectors][next - n](s, rows + n, sums + n * p.vectors * kLanes);
+    p.tiles[next - n](s, rows + n, sums + n * p.vectors * kLanes);
     n = next;
   }
 }
 
 // The whole reduction of some rows over one panel. A panel too large for the second-level cache is walked in chunks,
 // so that it is read once for all rows; the sums wait in memory, their order is the same.
-void reduce(const Plan& p, const Conv& c, const std::byte* panel, const void* const* rows, int count,
-            float* sums) noexcept {
+void reduce(const Plan& p, const std::byte* panel, const void* const* rows, int count, float* sums) noexcept {
   for (int i = 0; i < count * p.vectors; ++i) hn::Store(hn::Zero(kF), kF, sums + i * kLanes);
-  const std::ptrdiff_t tap_bytes = p.panel_bytes / p.taps, column_bytes = p.vectors * kLanes * p.value_bytes;
   if (count <= p.tile_rows || p.panel_bytes <= kChunkBytes) {
-    run_tiles(p, {panel, 0, p.taps, p.run, c.x.tap_stride}, rows, count, sums);
+    run_tiles(p, {panel, 0, p.taps, p.run, p.tap_stride}, rows, count, sums);
     return;
   }
-  const int step = int(kChunkBytes / column_bytes) & ~1;
+  const int chunk = int(kChunkBytes / p.step_bytes) & ~1;
   for (int tap = 0; tap < p.taps; ++tap)
-    for (int i = 0; i < p.run; i += step) {
-      const int run = p.run - i < step ? p.run - i : step;
-      const std::byte* weights = panel + tap * tap_bytes + i * column_bytes;
-      run_tiles(p, {weights, tap * c.x.tap_stride + i, 1, run, 0}, rows, count, sums);
+    for (int i = 0; i < p.run; i += chunk) {
+      const int run = p.run - i < chunk ? p.run - i : chunk;
+      const std::byte* weights = panel + tap * (p.panel_bytes / p.taps) + i * p.step_bytes;
+      run_tiles(p, {weights, tap * p.tap_stride + i, 1, run, 0}, rows, count, sums);
     }
 }
 
 void conv_with(const Tiles& tiles, const Conv& c) noexcept {
   const Weights& w = *c.weights;
-  const int group = w.format == f32 ? 1 : 2;
-  Plan p{&tiles, w.width / kLanes,        rows_of(w.width / kLanes),    w.taps,
-         w.run,  w.format == f32 ? 4 : 2, w.format == bf16_dot ? 2 : 4, 0};
-  p.panel_bytes = std::ptrdiff_t(w.taps) * ((w.run + group - 1) / group * group) * w.width * p.value_bytes;
-  if (c.x.tap_stride == w.run && w.run % group == 0) p.run = w.taps * w.run, p.taps = 1;
+  const Plan p = plan_of(tiles, c);
+  const int value_bytes = w.format == bf16_dot ? sizeof(std::uint16_t) : sizeof(float), all = c.frames * c.streams;
   alignas(64) float sums[kGroupRows * kMaxVectors * kLanes];
-  const int all = c.frames * c.streams;
   for (int panel = c.first_panel; panel < c.last_panel; ++panel) {
     const std::byte* weights = static_cast<const std::byte*>(w.data) + panel * p.panel_bytes;
     RowCounter in{c.frames}, out{c.frames};
@@ -301,14 +318,14 @@ void conv_with(const Tiles& tiles, const Conv& c) noexcept {
       const int count = all - n < kGroupRows ? all - n : kGroupRows;
       const void* rows[kGroupRows];
       for (int i = 0; i < count; ++i, in.step())
-        rows[i] = static_cast<const std::byte*>(c.x.first) + in.offset(c.x) * p.input_bytes;
-      reduce(p, c, weights, rows, count, sums);
+        rows[i] = static_cast<const std::byte*>(c.x.first) + in.offset(c.x) * value_bytes;
+      reduce(p, weights, rows, count, sums);
       for (int i = 0; i < count; ++i, out.step()) finish_row(c, out, panel * w.width, sums + i * w.width);
     }
   }
 }
 
-void conv(const Conv& c) noexcept { conv_with(c.weights->format == f32 ? kTiles.f32_tiles : kTiles.bf16_tiles, c); }
+void conv(const Conv& c) noexcept { conv_with(c.weights->format == f32 ? kFloatTiles : kWidenedTiles, c); }
 
 // ---- maps
 
@@ -408,40 +425,75 @@ void noise_row(const std::uint32_t* keys, std::uint32_t frame, float* y, int cha
   store_some(kF, uniform(mix(hn::Xor(hn::Load(kW, rest), position))), y + c, channels - c);
 }
 
+// Calls function(first, count, whole) for each vector of `bands`; the compiler makes the whole ones free of branches.
+template <class Function>
+HWY_INLINE void each_vector(int bands, Function function) noexcept {
+  int b = 0;
+  for (; b + kLanes <= bands; b += kLanes) function(b, kLanes, hwy::SizeTag<1>());
+  if (b < bands) function(b, bands - b, hwy::SizeTag<0>());
+}
+
+template <std::size_t kWhole>
+HWY_INLINE V load_part(const float* from, int count, hwy::SizeTag<kWhole>) noexcept {
+  return kWhole ? hn::LoadU(kF, from) : load_some(from, count);
+}
+
+template <std::size_t kWhole>
+HWY_INLINE void store_part(V v, float* to, int count, hwy::SizeTag<kWhole>) noexcept {
+  kWhole ? hn::StoreU(v, kF, to) : store_some(kF, v, to, count);
+}
+
+constexpr int kNoiseBlock = 32;  // noise bands whose magnitudes are turned at a time
+
+// Taps k .. k + kTaps - 1 of the filters of a vector of bands, over one block of noise bands; `add` goes on from there.
+template <int kTaps, class Whole>
+HWY_INLINE void filter_taps(const float* turned, const float* response, int count, int taps, bool add, float* filters,
+                            std::ptrdiff_t stride, int bands, Whole whole) noexcept {
+  V sum[kTaps];
+  for (int k = 0; k < kTaps; ++k) sum[k] = add ? load_part(filters + k * stride, bands, whole) : hn::Zero(kF);
+  for (int i = 0; i < count; ++i) {
+    const V magnitude = hn::Load(kF, turned + i * kLanes);
+    for (int k = 0; k < kTaps; ++k)
+      sum[k] = hn::MulAdd(magnitude, hn::Set(kF, response[std::ptrdiff_t(i) * taps + k]), sum[k]);
+  }
+  for (int k = 0; k < kTaps; ++k) store_part(sum[k], filters + k * stride, bands, whole);
+}
+
 void noise_filters(const float* magnitudes, const float* response, int bands, int noise_bands, int taps,
                    float* filters) noexcept {
-  alignas(64) float lanes[kLanes];
-  for (int b = 0; b < bands; ++b)
-    for (int k = 0; k < taps; k += kLanes) {
-      const int count = taps - k < kLanes ? taps - k : kLanes;
-      V sum = hn::Zero(kF);
-      for (int i = 0; i < noise_bands; ++i) {
-        const float* row = response + std::ptrdiff_t(i) * taps + k;
-        const V r = count == kLanes ? hn::LoadU(kF, row) : load_some(row, count);
-        sum = hn::MulAdd(hn::Set(kF, magnitudes[b * noise_bands + i]), r, sum);
-      }
-      hn::Store(sum, kF, lanes);
-      for (int i = 0; i < count; ++i) filters[(k + i) * bands + b] = lanes[i];
+  alignas(64) float turned[kNoiseBlock * kLanes] = {};
+  each_vector(bands, [&](int b, int count, auto whole) {
+    for (int first = 0; first < noise_bands; first += kNoiseBlock) {
+      const int block = noise_bands - first < kNoiseBlock ? noise_bands - first : kNoiseBlock;
+      for (int l = 0; l < count; ++l)
+        for (int i = 0; i < block; ++i)
+          turned[i * kLanes + l] = magnitudes[std::ptrdiff_t(b + l) * noise_bands + first + i];
+      const float* r = response + std::ptrdiff_t(first) * taps;
+      int k = 0;
+      for (; k + 4 <= taps; k += 4)
+        filter_taps<4>(turned, r + k, block, taps, first > 0, filters + std::ptrdiff_t(k) * bands + b, bands, count,
+                       whole);
+      for (; k < taps; ++k)
+        filter_taps<1>(turned, r + k, block, taps, first > 0, filters + std::ptrdiff_t(k) * bands + b, bands, count,
+                       whole);
     }
+  });
 }
 
 // Four rows at a time: their sums run side by side, and a filter value is read once for them.
 template <int kRows>
 void fir_rows(const float* noise, const float* filters, int bands, int taps, float* y) noexcept {
-  for (int b = 0; b < bands; b += kLanes) {
-    const int count = bands - b < kLanes ? bands - b : kLanes;
-    const auto load = [count](const float* from) {
-      return count == kLanes ? hn::LoadU(kF, from) : load_some(from, count);
-    };
+  each_vector(bands, [&](int b, int count, auto whole) {
     V sum[kRows];
     for (int t = 0; t < kRows; ++t) sum[t] = hn::Zero(kF);
     for (int k = 0; k < taps; ++k) {
-      const V filter = load(filters + std::ptrdiff_t(k) * bands + b);
+      const std::ptrdiff_t at = std::ptrdiff_t(k) * bands + b;
+      const V filter = load_part(filters + at, count, whole);
       for (int t = 0; t < kRows; ++t)
-        sum[t] = hn::MulAdd(load(noise + std::ptrdiff_t(t + k) * bands + b), filter, sum[t]);
+        sum[t] = hn::MulAdd(load_part(noise + at + std::ptrdiff_t(t) * bands, count, whole), filter, sum[t]);
     }
-    for (int t = 0; t < kRows; ++t) store_some(kF, sum[t], y + std::ptrdiff_t(t) * bands + b, count);
-  }
+    for (int t = 0; t < kRows; ++t) store_part(sum[t], y + std::ptrdiff_t(t) * bands + b, count, whole);
+  });
 }
 
 void noise_fir(const float* noise, const float* filters, int bands, int taps, int rows, float* y) noexcept {

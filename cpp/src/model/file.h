@@ -8,7 +8,10 @@
 namespace ravel {
 
 struct FileBytes {
-  std::unique_ptr<std::byte[]> data;
+  struct Free {
+    void operator()(std::byte* data) const noexcept;
+  };
+  std::unique_ptr<std::byte[], Free> data;
   std::size_t size = 0;
 };
 

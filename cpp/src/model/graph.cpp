@@ -17,7 +17,7 @@ namespace ravel::graph {
 namespace {
 
 constexpr int kFormatVersion = 1;
-constexpr int kMaxNodes = 4096;    // v2 has 180
+constexpr int kMaxNodes = 4096;    // v2-small has 196
 constexpr int kMaxSpan = 1 << 20;  // frames of a kernel or a delay
 constexpr int kMaxGroups = 64;
 constexpr int kMaxNoiseBands = 4096;

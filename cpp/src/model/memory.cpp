@@ -8,7 +8,7 @@
 namespace ravel::graph {
 namespace {
 
-constexpr std::int64_t kMaxFloats = (std::int64_t{256} << 20) / 4;  // v2 in stereo needs 5 MB
+constexpr std::int64_t kMaxFloats = (std::int64_t{256} << 20) / 4;  // v2 in stereo needs 6 MB
 
 struct Flow {
   std::int64_t frames = 0;  // a hop

@@ -3,10 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 #include "engine/blueprint.h"
-#include "model/graph.h"
 #include "model/file.h"
+#include "model/graph.h"
 #include "ravel/engine.h"
 
 namespace ravel {
@@ -39,7 +40,11 @@ std::shared_ptr<const Model> Model::parse(const std::byte* bytes, std::size_t si
   graph::Graph graph = graph::read(bytes, size);
   std::shared_ptr<Model> model(new Model);
   model->isa_ = isa;
-  model->blueprint_ = engine::compile(graph, kernels::table(isa));
+  try {
+    model->blueprint_ = engine::compile(graph, kernels::table(isa));
+  } catch (const std::bad_alloc&) {
+    throw Error("the model's weights do not fit into memory");
+  }
   model->info_ = std::move(graph.info);
   model->golden_ = std::make_unique<Golden>(Golden{std::move(graph.golden)});
   return model;
@@ -63,7 +68,8 @@ std::array<double, 3> Model::selftest() const {
     std::vector<const float*> in(info.in_channels);
     std::vector<float*> out(info.out_channels);
     for (int hop = 0; hop < golden.hops; ++hop) {
-      for (int c = 0; c < info.in_channels; ++c) in[c] = x.data() + c * in_frames + std::size_t(hop) * engine.in_frames();
+      for (int c = 0; c < info.in_channels; ++c)
+        in[c] = x.data() + c * in_frames + std::size_t(hop) * engine.in_frames();
       for (int c = 0; c < info.out_channels; ++c) {
         out[c] = result.data() + c * out_frames + std::size_t(hop) * engine.out_frames();
       }

@@ -17,7 +17,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "tensors are used as they lie in the file");
 
 constexpr std::size_t kLengthBytes = 8;
-constexpr std::uint64_t kMaxHeaderBytes = 4 << 20;  // v2 needs 60 KB
+constexpr std::uint64_t kMaxHeaderBytes = 4 << 20;  // v2 needs 37 KB
 constexpr std::size_t kMaxDimensions = 8;
 
 // What the first bytes of other files mean; a header's length may begin the same way, so these are only for bad ones.

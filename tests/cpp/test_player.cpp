@@ -62,7 +62,9 @@ std::vector<int> random_blocks(int frames, int most, unsigned seed) {
   return blocks;
 }
 
-std::vector<int> blocks_of(int frames, int block) { return std::vector<int>(static_cast<std::size_t>(frames / block), block); }
+std::vector<int> blocks_of(int frames, int block) {
+  return std::vector<int>(static_cast<std::size_t>(frames / block), block);
+}
 
 // Frames `from` .. `from + count - 1` of all rows.
 std::vector<const float*> rows(const Audio& x, int from) {
@@ -147,7 +149,8 @@ Audio shifted(const Audio& x, int by) {
   Audio y = x;
   for (std::size_t c = 0; c < x.size(); ++c) {
     const int n = static_cast<int>(x[c].size());
-    for (int t = 0; t < n; ++t) y[c][static_cast<std::size_t>(t)] = t - by >= 0 && t - by < n ? x[c][static_cast<std::size_t>(t - by)] : 0.0F;
+    for (int t = 0; t < n; ++t)
+      y[c][static_cast<std::size_t>(t)] = t - by >= 0 && t - by < n ? x[c][static_cast<std::size_t>(t - by)] : 0.0F;
   }
   return y;
 }
@@ -163,8 +166,10 @@ Audio engine_output(const ModelPointer& model, Method method, int streams, const
   Engine engine(model, method, {streams, 1});
   const MethodInfo& info = model->info().method(method);
   const int hops = static_cast<int>(x.front().size()) / engine.in_frames();
-  Audio y(static_cast<std::size_t>(streams * info.out_channels), std::vector<float>(static_cast<std::size_t>(hops * engine.out_frames())));
-  for (int h = 0; h < hops; ++h) engine.process(rows(x, h * engine.in_frames()).data(), rows(y, h * engine.out_frames()).data(), 1);
+  Audio y(static_cast<std::size_t>(streams * info.out_channels),
+          std::vector<float>(static_cast<std::size_t>(hops * engine.out_frames())));
+  for (int h = 0; h < hops; ++h)
+    engine.process(rows(x, h * engine.in_frames()).data(), rows(y, h * engine.out_frames()).data(), 1);
   return y;
 }
 
@@ -173,7 +178,8 @@ double lateness(const std::vector<float>& x, const std::vector<float>& y, int ab
   std::vector<double> sums;
   for (int lag = about - reach; lag <= about + reach; ++lag) {
     double sum = 0;
-    for (int t = std::max(0, lag); t < static_cast<int>(y.size()); ++t) sum += double(y[static_cast<std::size_t>(t)]) * x[static_cast<std::size_t>(t - lag)];
+    for (int t = std::max(0, lag); t < static_cast<int>(y.size()); ++t)
+      sum += double(y[static_cast<std::size_t>(t)]) * x[static_cast<std::size_t>(t - lag)];
     sums.push_back(sum);
   }
   const auto best = std::max_element(sums.begin() + 1, sums.end() - 1);
@@ -184,7 +190,8 @@ double lateness(const std::vector<float>& x, const std::vector<float>& y, int ab
 // A bell, far below every Nyquist frequency.
 std::vector<float> bell(int frames, double middle) {
   std::vector<float> x(static_cast<std::size_t>(frames));
-  for (int t = 0; t < frames; ++t) x[static_cast<std::size_t>(t)] = static_cast<float>(std::exp(-0.5 * std::pow((t - middle) / 12, 2)));
+  for (int t = 0; t < frames; ++t)
+    x[static_cast<std::size_t>(t)] = static_cast<float>(std::exp(-0.5 * std::pow((t - middle) / 12, 2)));
   return x;
 }
 
@@ -199,8 +206,10 @@ TEST_CASE("blocks do not matter") {
     for (const Method method : kMethods) {
       for (const Mode mode : kModes) {
         for (const double rate : {44100.0, 48000.0, 22050.0}) {
-          const std::string method_name = name(method); CAPTURE(method_name);
-          const std::string mode_name = name(mode); CAPTURE(mode_name);
+          const std::string method_name = name(method);
+          CAPTURE(method_name);
+          const std::string mode_name = name(mode);
+          CAPTURE(mode_name);
           CAPTURE(rate);
           CAPTURE(c.streams);
           Setup setup = fitting(c.model, method, c.streams);
@@ -232,8 +241,10 @@ TEST_CASE("at the model's rate it is the engine, as late as it says") {
     for (const Method method : {Method::forward, Method::encode}) {
       for (const Mode mode : kModes) {
         for (const int block : {0, 1, 4, 12, 16, 64, 100}) {
-          const std::string method_name = name(method); CAPTURE(method_name);
-          const std::string mode_name = name(mode); CAPTURE(mode_name);
+          const std::string method_name = name(method);
+          CAPTURE(method_name);
+          const std::string mode_name = name(mode);
+          CAPTURE(mode_name);
           CAPTURE(block);
           Setup setup = fitting(model, method);
           setup.mode = mode;
@@ -241,7 +252,8 @@ TEST_CASE("at the model's rate it is the engine, as late as it says") {
           const int frames = 4800;
           const Audio x = noise(setup.in_channels, frames);
           auto player = prepared(model, setup);
-          const Audio y = play(*player, x, setup.out_channels, block ? blocks_of(frames, block) : random_blocks(frames, 300, 3));
+          const Audio y =
+              play(*player, x, setup.out_channels, block ? blocks_of(frames, block) : random_blocks(frames, 300, 3));
           const MethodInfo& info = model->info().method(method);
           const int late = player->latency_samples() - info.delay_samples;
           CHECK(late >= 0);
@@ -265,12 +277,15 @@ TEST_CASE("at the model's rate it is the engine, as late as it says") {
 }
 
 TEST_CASE("encode patched into decode is forward, later by the sum of what they report") {
-  for (const ModelPointer& model : {every_op(), every_op(2), echo({.hop = 16, .delay_samples = 5, .delay_frames = 2})}) {
+  for (const ModelPointer& model :
+       {every_op(), every_op(2), echo({.hop = 16, .delay_samples = 5, .delay_frames = 2})}) {
     for (const Mode mode : kModes) {
       for (const Mode decode_mode : kModes) {
         for (const int block : {0, 4, 16, 48, 64}) {
-          const std::string mode_name = name(mode); CAPTURE(mode_name);
-          const std::string decode_mode_name = name(decode_mode); CAPTURE(decode_mode_name);
+          const std::string mode_name = name(mode);
+          CAPTURE(mode_name);
+          const std::string decode_mode_name = name(decode_mode);
+          CAPTURE(decode_mode_name);
           CAPTURE(block);
           const int frames = 4800;
           const auto blocks = block ? blocks_of(frames, block) : random_blocks(frames, 100, 5);
@@ -282,7 +297,8 @@ TEST_CASE("encode patched into decode is forward, later by the sum of what they 
             player->set(Switch::noise, false);  // it counts hops, of which the decoder may see some more
             return player;
           };
-          auto forward = make(Method::forward, mode), encode = make(Method::encode, mode), decode = make(Method::decode, decode_mode);
+          auto forward = make(Method::forward, mode), encode = make(Method::encode, mode),
+               decode = make(Method::decode, decode_mode);
           const Audio x = noise(model->info().channels, frames);
           const Audio direct = play(*forward, x, model->info().channels, blocks);
           const Audio latents = play(*encode, x, model->info().latents, blocks);
@@ -305,7 +321,8 @@ TEST_CASE("latency is exact at every rate, in every mode") {
         for (const int block : {0, 1, 64, 100, 1000}) {
           CAPTURE(model_rate);
           CAPTURE(rate);
-          const std::string mode_name = name(mode); CAPTURE(mode_name);
+          const std::string mode_name = name(mode);
+          CAPTURE(mode_name);
           CAPTURE(block);
           Setup setup = fitting(model, Method::forward);
           setup.rate_hz = rate;
@@ -348,7 +365,8 @@ TEST_CASE("latency of decode is exact at every rate, counted from the sample tha
           if (read >= frames) break;
           for (int i = 0; i < hop; ++i) {
             const double t = (g * hop + i) / ratio;
-            latents[static_cast<std::size_t>(i)][static_cast<std::size_t>(read)] = static_cast<float>(std::exp(-0.5 * std::pow((t - 1000) / 12, 2)));
+            latents[static_cast<std::size_t>(i)][static_cast<std::size_t>(read)] =
+                static_cast<float>(std::exp(-0.5 * std::pow((t - 1000) / 12, 2)));
           }
         }
         const Audio y = play(*player, latents, 1, block ? blocks_of(frames, block) : random_blocks(frames, 300, 4));
@@ -421,8 +439,12 @@ TEST_CASE("channels that do not fit") {
     const Audio y = play(*player, Audio(x.begin(), x.begin() + in), out, {400});
     return shifted(y, -player->latency_samples());
   };
-  const auto same = [](const std::vector<float>& a, const std::vector<float>& b) { return std::equal(a.begin(), a.begin() + 300, b.begin()); };
-  const auto silent = [](const std::vector<float>& a) { return std::all_of(a.begin(), a.end(), [](float v) { return v == 0; }); };
+  const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
+    return std::equal(a.begin(), a.begin() + 300, b.begin());
+  };
+  const auto silent = [](const std::vector<float>& a) {
+    return std::all_of(a.begin(), a.end(), [](float v) { return v == 0; });
+  };
   auto y = run(mono, 2, 2);  // two streams
   CHECK((same(y[0], x[0]) && same(y[1], x[1])));
   y = run(mono, 1, 2);  // heard on both sides
@@ -434,7 +456,9 @@ TEST_CASE("channels that do not fit") {
   y = run(stereo, 1, 1);  // fed twice, averaged
   CHECK(same(y[0], x[0]));
   y = run(stereo, 2, 1);
-  for (int t = 0; t < 300; ++t) CHECK(y[0][static_cast<std::size_t>(t)] == doctest::Approx(0.5 * (x[0][static_cast<std::size_t>(t)] + x[1][static_cast<std::size_t>(t)])));
+  for (int t = 0; t < 300; ++t)
+    CHECK(y[0][static_cast<std::size_t>(t)] ==
+          doctest::Approx(0.5 * (x[0][static_cast<std::size_t>(t)] + x[1][static_cast<std::size_t>(t)])));
   y = run(stereo, 3, 3);
   CHECK((same(y[0], x[0]) && same(y[1], x[1]) && silent(y[2])));
   y = run(mono, 0, 1);
@@ -482,7 +506,8 @@ TEST_CASE("nothing that is turned makes a step") {
     y[0].insert(y[0].end(), rest[0].begin(), rest[0].end());
     CHECK(std::abs(y[0].back() - y[0][2999]) > 0.1F);  // it was turned
     float step = 0;
-    for (int t = 2900; t < frames; ++t) step = std::max(step, std::abs(y[0][static_cast<std::size_t>(t)] - y[0][static_cast<std::size_t>(t - 1)]));
+    for (int t = 2900; t < frames; ++t)
+      step = std::max(step, std::abs(y[0][static_cast<std::size_t>(t)] - y[0][static_cast<std::size_t>(t - 1)]));
     return step;
   };
   const float sample_steps = 1.5F / ramp;  // from 0.5 to any value below 2
@@ -634,7 +659,8 @@ TEST_CASE("a new model fades in; one that fails leaves the old one playing and s
 }
 
 TEST_CASE("a thousand swaps while playing: never a jump") {
-  const ModelPointer models[] = {echo(), echo({.delay_samples = 30}), echo({.hop = 32, .gain = -1}), echo({.sample_rate_hz = 48000})};
+  const ModelPointer models[] = {echo(), echo({.delay_samples = 30}), echo({.hop = 32, .gain = -1}),
+                                 echo({.sample_rate_hz = 48000})};
   Setup setup = fitting(models[0], Method::forward);
   setup.rate_hz = 44100;
   auto player = prepared(models[1], setup);
@@ -732,7 +758,8 @@ TEST_CASE("no model: silence, no latency, and the first one fades in") {
 TEST_CASE("one file is in memory once") {
   const auto path = std::filesystem::temp_directory_path() / "ravel-player-shared.ravel";
   const auto bytes = test::echo().bytes();
-  std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   Player a, b;
   a.load(path.string());
   b.load(path.string(), true);

@@ -8,8 +8,9 @@ namespace ravel {
 
 namespace {
 constexpr ControlInfo kControls[] = {
-    {"input_gain", "dB", -60, 24, 0}, {"output_gain", "dB", -60, 24, 0}, {"drywet", "", 0, 1, 1},
-    {"temperature", "", 0, 10, 0},    {"noise_latent", "", 0, 10, 0},    {"fill", "", 0, 10, 0},
+    {"input_gain", "dB", -60, 24, 0}, {"output_gain", "dB", -60, 24, 0},
+    {"drywet", "", 0, 1, 1},          {"temperature", "", 0, 10, 0},
+    {"noise_latent", "", 0, 10, 0},   {"fill", "", 0, 10, 0},
     {"morph", "", 0, 1, 0},           {"width", "", 0, 2, 1},
 };
 static_assert(std::size(kControls) == static_cast<std::size_t>(Control::count_));

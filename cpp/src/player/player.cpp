@@ -39,11 +39,13 @@ void require(bool sound, const std::string& message) {
 void check(const Host& host) {
   require(host.sample_rate_hz >= 4000 && host.sample_rate_hz <= 768000,
           "sample_rate_hz: 4000 to 768000, got " + std::to_string(host.sample_rate_hz));
-  require(host.max_block >= 1 && host.max_block <= 1 << 16, "max_block: 1 to 65536, got " + std::to_string(host.max_block));
+  require(host.max_block >= 1 && host.max_block <= 1 << 16,
+          "max_block: 1 to 65536, got " + std::to_string(host.max_block));
   require(host.fixed_block >= 0 && host.fixed_block <= 1 << 16,
           "fixed_block: 0 to 65536, got " + std::to_string(host.fixed_block));
   require(host.in_channels >= 0 && host.in_channels <= 4096 && host.out_channels >= 0 && host.out_channels <= 4096,
-          "channels: 0 to 4096, got " + std::to_string(host.in_channels) + " in, " + std::to_string(host.out_channels) + " out");
+          "channels: 0 to 4096, got " + std::to_string(host.in_channels) + " in, " + std::to_string(host.out_channels) +
+              " out");
 }
 
 // Rows of one buffer each.
@@ -137,13 +139,15 @@ struct Player::Impl {
     width.jump(board.value(Control::width));
     const int n = std::max(1, static_cast<int>(std::lround(kFadeSeconds * host.sample_rate_hz)));
     fade.resize(static_cast<std::size_t>(n));
-    for (int i = 0; i < n; ++i) fade[static_cast<std::size_t>(i)] = static_cast<float>(std::sin(0.5 * std::numbers::pi * (i + 1) / n));
+    for (int i = 0; i < n; ++i)
+      fade[static_cast<std::size_t>(i)] = static_cast<float>(std::sin(0.5 * std::numbers::pi * (i + 1) / n));
     meters.load = meters.worst_load = 0;
   }
 
   // For the current host, with at least this latency; says so when it is later.
   std::unique_ptr<Voice> build(int at_least) {
-    auto voice = std::make_unique<Voice>(model, player::VoiceOptions{host, method, mode, core_slices, at_least}, board, meters);
+    auto voice =
+        std::make_unique<Voice>(model, player::VoiceOptions{host, method, mode, core_slices, at_least}, board, meters);
     active_mode = voice->mode();
     if (latency == 0) latency = voice->latency();  // nothing had one before
     later = voice->latency() > latency;
@@ -190,8 +194,7 @@ struct Player::Impl {
   void retire(Voice* voice) noexcept {
     voice->show(false);
     voice->next = retired.load(kRelaxed);
-    while (!retired.compare_exchange_weak(voice->next, voice, std::memory_order_release, kRelaxed)) {
-    }
+    while (!retired.compare_exchange_weak(voice->next, voice, std::memory_order_release, kRelaxed)) {}
   }
 
   void adopt() noexcept {
@@ -314,7 +317,8 @@ struct Player::Impl {
     bypass.aim(board.on(Switch::bypass) ? 1.0f : 0.0f, ramp_samples);
     output_gain.aim(audio ? gain(board.value(Control::output_gain_db)) : 1.0f, ramp_samples);
     if (audio && host.out_channels == 2) widen(n);
-    const bool plain = mix.still() && mix.now() == 1 && bypass.still() && bypass.now() == 0 && output_gain.still() && output_gain.now() == 1;
+    const bool plain = mix.still() && mix.now() == 1 && bypass.still() && bypass.now() == 0 && output_gain.still() &&
+                       output_gain.now() == 1;
     if (!plain) {
       mix.next(mixes.data(), n);
       bypass.next(bypasses.data(), n);
@@ -473,7 +477,8 @@ int Player::latents() const noexcept { return impl_->latents.load(kRelaxed); }
 void Player::set(Control control, float value) noexcept {
   if (std::isnan(value)) return;
   const ControlInfo& range = info(control);
-  impl_->board.controls[static_cast<std::size_t>(control)].store(std::clamp(value, range.minimum, range.maximum), kRelaxed);
+  impl_->board.controls[static_cast<std::size_t>(control)].store(std::clamp(value, range.minimum, range.maximum),
+                                                                 kRelaxed);
 }
 
 float Player::get(Control control) const noexcept {
@@ -503,7 +508,8 @@ void Player::set_latent(int latent, const LatentControl& control) noexcept {
 LatentControl Player::latent(int latent) const noexcept {
   if (latent < 0 || latent >= player::kMostLatents) return {};
   const player::LatentBoard& from = impl_->board.latents[static_cast<std::size_t>(latent)];
-  return {from.scale.load(kRelaxed), from.bias.load(kRelaxed), from.override_value.load(kRelaxed), from.override_on.load(kRelaxed)};
+  return {from.scale.load(kRelaxed), from.bias.load(kRelaxed), from.override_value.load(kRelaxed),
+          from.override_on.load(kRelaxed)};
 }
 
 float Player::latent_value(int latent) const noexcept {

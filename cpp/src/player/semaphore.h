@@ -12,8 +12,8 @@
 #elif defined(__APPLE__)
 #include <dispatch/dispatch.h>
 #else
-#include <cerrno>
 #include <semaphore.h>
+#include <cerrno>
 #endif
 
 namespace ravel::player {
@@ -35,8 +35,7 @@ class Semaphore {
   ~Semaphore() { sem_destroy(&handle_); }
   void post() noexcept { sem_post(&handle_); }
   void wait() noexcept {
-    while (sem_wait(&handle_) != 0 && errno == EINTR) {
-    }
+    while (sem_wait(&handle_) != 0 && errno == EINTR) {}
   }
 #endif
   Semaphore(const Semaphore&) = delete;

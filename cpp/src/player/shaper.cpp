@@ -41,7 +41,9 @@ Shaper::Shaper(Board& board, int latents, int streams, int ramp_frames)
       const auto at = static_cast<std::size_t>(s * latents_ + i);
       morph_[at].jump(morphed(s, i));
       // what was held before this engine came is held on
-      hold_[at].jump(held_ >= Board::kSnapshot ? board.snapshots[static_cast<std::size_t>(held_ - Board::kSnapshot)].at(s, i) : board.heard.at(s, i));
+      hold_[at].jump(held_ >= Board::kSnapshot
+                         ? board.snapshots[static_cast<std::size_t>(held_ - Board::kSnapshot)].at(s, i)
+                         : board.heard.at(s, i));
     }
   }
   reset();

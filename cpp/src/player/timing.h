@@ -34,12 +34,12 @@ Schedule schedule(const Model& model, Method method, int streams, const Host& ho
 // What separates engine output from host input.
 struct Path {
   Rates rates;
-  int block = 1;              // host samples come in multiples of it
-  int quantum = 1;            // model samples
-  int hold_back = 0;          // model samples that are in before their quantum begins to count
-  int look_ahead_in = 0;      // of the resamplers, in their input's samples; 0 without
+  int block = 1;          // host samples come in multiples of it
+  int quantum = 1;        // model samples
+  int hold_back = 0;      // model samples that are in before their quantum begins to count
+  int look_ahead_in = 0;  // of the resamplers, in their input's samples; 0 without
   int look_ahead_out = 0;
-  int delay = 0;              // engine output that is late, in model samples
+  int delay = 0;  // engine output that is late, in model samples
 };
 
 // Host samples; the least that output needs at any time, unrounded: a latency has to be larger than it.

@@ -10,9 +10,9 @@ namespace {
 
 // Small hops are for playing live: there the shorter resampler's latency is worth more than the last kilohertz.
 constexpr int kLiveHop = 256;
-constexpr int kMostHops = 8;      // that one engine call takes: weights are read once for all of them
+constexpr int kMostHops = 8;  // that one engine call takes: weights are read once for all of them
 constexpr int kMostStreams = 64;
-constexpr double kTiny = 1e-6;    // samples; far above rounding, far below a tenth of a sample
+constexpr double kTiny = 1e-6;  // samples; far above rounding, far below a tenth of a sample
 
 int stream_count(const MethodInfo& info, const Host& host) {
   const int in = host.in_channels / info.in_channels, out = host.out_channels / info.out_channels;
@@ -62,9 +62,7 @@ Voice::Voice(std::shared_ptr<const Model> model, const VoiceOptions& options, Bo
 }
 
 // By which the way of running makes the engine's output later, in model samples.
-int Voice::extra_delay() const {
-  return plan_.mode == Mode::threaded ? hop_ : core_.engine().sliced_delay_samples();
-}
+int Voice::extra_delay() const { return plan_.mode == Mode::threaded ? hop_ : core_.engine().sliced_delay_samples(); }
 
 void Voice::plan_audio(int at_least) {
   const double ratio = rates_.model_per_host();
@@ -102,7 +100,9 @@ void Voice::plan_frames(int at_least) {
   const int core = plan_.mode == Mode::sliced ? (plan_.core_slices - 1) * plan_.quantum : extra_delay();
   const double late = core + (resampler_in_ ? resampler_in_->look_ahead() * ratio : 0);
   zeros_ = static_cast<int>(std::ceil(late / hop_ - 1e-9));
-  const auto latency = [&] { return static_cast<int>(std::lround(((zeros_ + 1.0) * hop_ + info_.delay_samples) / ratio - 1)); };
+  const auto latency = [&] {
+    return static_cast<int>(std::lround(((zeros_ + 1.0) * hop_ + info_.delay_samples) / ratio - 1));
+  };
   while (latency() < at_least) ++zeros_;
   latency_ = latency();
   if (plan_.mode == Mode::threaded) --zeros_;  // the worker begins with one of its own
@@ -117,7 +117,8 @@ void Voice::allocate() {
   in_ = Fifo(in_rows_, takes_audio() ? hop_ + in_samples : hops + 1);
   out_ = gives_audio() ? Fifo(out_rows_, zeros_ + latency_ + block + 2 * hop_host + 256)
                        : Fifo(out_rows_, zeros_ + 2 * hops + 2);
-  if (gives_audio() && takes_audio()) dry_ = Fifo(std::min(host_.in_channels, host_.out_channels), latency_ + block, latency_);
+  if (gives_audio() && takes_audio())
+    dry_ = Fifo(std::min(host_.in_channels, host_.out_channels), latency_ + block, latency_);
   hops_in_ = hops_out_ = GroupClock(rates_, hop_);
   slices_in_ = GroupClock(rates_, plan_.quantum);
   silence_.assign(static_cast<std::size_t>(block), 0.0f);

@@ -72,8 +72,8 @@ class Voice {
   std::unique_ptr<Resampler> resampler_in_, resampler_out_;
 
   int latency_ = 0;
-  int zeros_ = 0;         // that the output queue begins with: samples, or frames of `encode`
-  int prime_zeros_ = 0;   // that the output resampler begins with
+  int zeros_ = 0;        // that the output queue begins with: samples, or frames of `encode`
+  int prime_zeros_ = 0;  // that the output resampler begins with
   double prime_first_ = 1;
 
   Fifo in_, out_, dry_;  // model samples or frames; host samples or frames; host samples

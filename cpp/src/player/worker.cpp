@@ -77,7 +77,9 @@ bool Worker::exchange(const float* const* in, float* const* out, bool offline) n
 void Worker::hand_over(const float* const* in) noexcept {
   const std::int64_t index = next_++;
   // what came too late makes room
-  while (taken_ < done_.load(std::memory_order_acquire) && hops_[static_cast<std::size_t>(taken_ % kHops)].index < index) ++taken_;
+  while (taken_ < done_.load(std::memory_order_acquire) &&
+         hops_[static_cast<std::size_t>(taken_ % kHops)].index < index)
+    ++taken_;
   const std::int64_t submitted = submitted_.load(std::memory_order_relaxed);
   if (submitted - taken_ >= kHops) return;
   Hop& hop = hops_[static_cast<std::size_t>(submitted % kHops)];
@@ -118,8 +120,10 @@ void Worker::loop() noexcept {
       Hop& hop = hops_[static_cast<std::size_t>(done % kHops)];
       if (hop.reset) core_.reset();
       hop.skipped = behind > kMostBehind;
-      for (int c = 0; c < in_channels_; ++c) in_[static_cast<std::size_t>(c)] = hop.in.data() + static_cast<std::size_t>(c) * in_frames_;
-      for (int c = 0; c < out_channels_; ++c) out_[static_cast<std::size_t>(c)] = hop.out.data() + static_cast<std::size_t>(c) * out_frames_;
+      for (int c = 0; c < in_channels_; ++c)
+        in_[static_cast<std::size_t>(c)] = hop.in.data() + static_cast<std::size_t>(c) * in_frames_;
+      for (int c = 0; c < out_channels_; ++c)
+        out_[static_cast<std::size_t>(c)] = hop.out.data() + static_cast<std::size_t>(c) * out_frames_;
       if (!hop.skipped) core_.run(in_.data(), out_.data(), 1);
       done_.store(done + 1, std::memory_order_release);
       finished_.post();

@@ -14,9 +14,12 @@ constexpr ControlInfo kControls[] = {
     {"morph", "", 0, 1, 0},           {"width", "", 0, 2, 1},
 };
 static_assert(std::size(kControls) == static_cast<std::size_t>(Control::count_));
+constexpr const char* kSwitches[] = {"bypass", "freeze", "noise", "morphing"};
+static_assert(std::size(kSwitches) == static_cast<std::size_t>(Switch::count_));
 }  // namespace
 
 const ControlInfo& info(Control control) noexcept { return kControls[static_cast<std::size_t>(control)]; }
+const char* name(Switch which) noexcept { return kSwitches[static_cast<std::size_t>(which)]; }
 
 namespace player {
 

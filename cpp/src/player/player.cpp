@@ -174,7 +174,9 @@ struct Player::Impl {
       latents = model->info().latents;
       default_temperature = model->info().temperature;
       free_retired();
+      load_failed = false;
     } catch (const std::exception& error) {
+      load_failed = true;
       say(error.what());
     }
   }
@@ -368,7 +370,7 @@ struct Player::Impl {
   Meters meters;
   std::atomic<int> latency{0}, latents{0};
   std::atomic<float> default_temperature{0};  // the model's
-  std::atomic<bool> later{false}, reset{false}, offline{false};
+  std::atomic<bool> later{false}, reset{false}, offline{false}, load_failed{false};
   std::atomic<Mode> active_mode{Mode::automatic};
   std::atomic<Method> active_method{Method::forward};
   std::atomic<std::int64_t> time{0};  // host samples since `prepare`
@@ -422,16 +424,18 @@ void Player::set_method(Method method) {
   if (!impl_->prepared) impl_->active_method = method;
 }
 
-void Player::load(const std::string& path, bool wait) {
+bool Player::load(const std::string& path, bool wait) {
   impl_->free_retired();
   impl_->loader.submit({path, nullptr});
   if (wait) impl_->loader.wait();
+  return !wait || !impl_->load_failed.load();
 }
 
-void Player::load(std::shared_ptr<const Model> model, bool wait) {
+bool Player::load(std::shared_ptr<const Model> model, bool wait) {
   impl_->free_retired();
   impl_->loader.submit({"", std::move(model)});
   if (wait) impl_->loader.wait();
+  return !wait || !impl_->load_failed.load();
 }
 
 bool Player::loading() const noexcept { return impl_->loader.busy(); }

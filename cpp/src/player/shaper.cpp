@@ -51,9 +51,8 @@ Shaper::Shaper(Board& board, int latents, int streams, int ramp_frames)
 
 void Shaper::reset() noexcept { noise_.reset(board_.seed.load(kRelaxed)); }
 
-void Shaper::edit(void* self, float* z, int latents, int stream) noexcept {
+void Shaper::edit(void* self, float* z, int /*latents*/, int stream) noexcept {
   Shaper& shaper = *static_cast<Shaper*>(self);
-  (void)latents;
   if (stream == 0) shaper.advance();
   shaper.shape(z, stream);
   shaper.morph(z, stream);

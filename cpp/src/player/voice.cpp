@@ -11,7 +11,7 @@ namespace {
 // Small hops are for playing live: there the shorter resampler's latency is worth more than the last kilohertz.
 constexpr int kLiveHop = 256;
 constexpr int kMostHops = 8;  // that one engine call takes: weights are read once for all of them
-constexpr int kMostStreams = 64;
+constexpr int kMostStreams = 1024;  // as the engine
 constexpr double kTiny = 1e-6;  // samples; far above rounding, far below a tenth of a sample
 
 int stream_count(const MethodInfo& info, const Host& host) {

@@ -52,6 +52,7 @@ struct ControlInfo {
 const ControlInfo& info(Control control) noexcept;
 
 enum class Switch { bypass, freeze, noise, morphing, count_ };  // noise: the filtered-noise part of the sound, on
+const char* name(Switch which) noexcept;
 
 // What shapes one latent: value * scale + bias, or the override where it is on.
 struct LatentControl {
@@ -82,9 +83,10 @@ class Player {
   void set_method(Method method);                 // likewise
 
   // Loads in the background and cross-fades to the new model; what plays goes on until then, and for good if loading
-  // fails. `wait`: returns when it is done. One model file is in memory once, however many players have it.
-  void load(const std::string& path, bool wait = false);
-  void load(std::shared_ptr<const Model> model, bool wait = true);
+  // fails. `wait`: returns when it is done, and false if it failed. One model file is in memory once, however many
+  // players have it.
+  bool load(const std::string& path, bool wait = false);
+  bool load(std::shared_ptr<const Model> model, bool wait = true);
   bool loading() const noexcept;
   // The newest message (an error, a warning such as another latency) since the last call, or empty.
   std::string take_message();

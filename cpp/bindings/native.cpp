@@ -1,9 +1,4 @@
 // python._native: models and engines for numpy arrays. Whatever Python passes is checked here, before anything runs.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-#include <pybind11/stl/filesystem.h>
-
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -11,7 +6,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,106 +13,12 @@
 #include <vector>
 
 #include "../bench/roofline.h"
-#include "ravel/cpu.h"
-#include "ravel/engine.h"
-#include "ravel/model.h"
-
-namespace py = pybind11;
-using namespace py::literals;
+#include "bindings.h"
 
 namespace ravel {
 namespace {
 
-using Array = py::array_t<float>;
-
 std::atomic<int> chosen_isa{-1};  // of set_isa; -1: the best
-
-Isa isa_or_default(const std::optional<std::string>& isa) {
-  if (isa) return isa_from_name(*isa);
-  const int chosen = chosen_isa;
-  return chosen < 0 ? best_isa() : static_cast<Isa>(chosen);
-}
-
-Method method_from_name(const std::string& text) {
-  for (const Method method : {Method::forward, Method::encode, Method::decode})
-    if (text == name(method)) return method;
-  throw py::value_error("no method '" + text + "': there is forward, encode, decode");
-}
-
-py::dict as_dict(const MethodInfo& method) {
-  return py::dict("in_channels"_a = method.in_channels, "in_ratio"_a = method.in_ratio,
-                  "out_channels"_a = method.out_channels, "out_ratio"_a = method.out_ratio,
-                  "delay_samples"_a = method.delay_samples);
-}
-
-class PyModel {
- public:
-  PyModel(const std::filesystem::path& path, const std::optional<std::string>& isa) {
-    const Isa chosen = isa_or_default(isa);
-    const py::gil_scoped_release unlocked;
-    model_ = Model::load(path.string(), chosen);
-  }
-
-  const std::shared_ptr<const Model>& shared() const { return model_; }
-  const Info& info() const { return model_->info(); }
-  std::string isa() const { return name(model_->isa()); }
-  std::size_t weight_bytes() const { return model_->weight_bytes(); }
-  std::string weights() const { return info().bf16_weights ? "bf16" : "fp32"; }
-
-  py::dict methods() const {
-    py::dict all;
-    for (const Method method : {Method::forward, Method::encode, Method::decode})
-      all[name(method)] = as_dict(info().method(method));
-    return all;
-  }
-
-  py::dict selftest() const {
-    std::array<double, 3> errors{};
-    {
-      const py::gil_scoped_release unlocked;
-      errors = model_->selftest();
-    }
-    py::dict all;
-    for (const Method method : {Method::forward, Method::encode, Method::decode})
-      all[name(method)] = errors.at(static_cast<std::size_t>(method));
-    return all;
-  }
-
-  std::string repr() const {
-    return "<python._native.Model '" + info().name + "', " + info().preset + ", " + weights() + ", " + isa() + ">";
-  }
-
- private:
-  std::shared_ptr<const Model> model_;
-};
-
-std::string shape_text(const py::array& array) {
-  std::string text = "(";
-  for (py::ssize_t axis = 0; axis < array.ndim(); ++axis)
-    text += (axis ? ", " : "") + std::to_string(array.shape(axis));
-  return text + (array.ndim() == 1 ? ",)" : ")");
-}
-
-std::string text_of(const py::array& array) { return py::str(array.dtype()).cast<std::string>() + shape_text(array); }
-
-bool is_float32(const py::array& array) { return array.dtype().equal(py::dtype::of<float>()); }
-
-bool is_one_block(const py::array& array) {
-  constexpr int kFlags = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-  return (array.flags() & kFlags) == kFlags;
-}
-
-// The addresses that an array's elements lie between.
-std::pair<const char*, const char*> extent(const py::array& array) {
-  const char* first = static_cast<const char*>(array.data());
-  const char* last = first + array.itemsize();
-  for (py::ssize_t axis = 0; axis < array.ndim(); ++axis) {
-    if (array.shape(axis) == 0) return {first, first};
-    const py::ssize_t reach = (array.shape(axis) - 1) * array.strides(axis);
-    (reach < 0 ? first : last) += reach;
-  }
-  return {first, last};
-}
 
 // The first value that is NaN or infinite, or -1.
 py::ssize_t first_not_finite(const float* x, py::ssize_t count) {
@@ -128,21 +28,6 @@ py::ssize_t first_not_finite(const float* x, py::ssize_t count) {
   if (!bad) return -1;
   return std::find_if(x, x + count, [](float v) { return !std::isfinite(v); }) - x;
 }
-
-// One engine of C++ runs on one thread at a time, while Python may hold it in several.
-class Turn {
- public:
-  explicit Turn(std::atomic_flag& busy) : busy_(busy) {
-    if (busy_.test_and_set(std::memory_order_acquire))
-      throw Error("this engine is running in another thread: make one engine for each thread");
-  }
-  ~Turn() { busy_.clear(std::memory_order_release); }
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
-
- private:
-  std::atomic_flag& busy_;
-};
 
 class PyEngine {
  public:
@@ -192,7 +77,7 @@ class PyEngine {
   }
 
   void reset() {
-    const Turn turn(busy_);
+    const Turn turn(busy_, "engine");
     engine_.reset();
     driven_ = Driven::not_yet;
   }
@@ -219,27 +104,27 @@ class PyEngine {
   std::int64_t seed() const { return seed_; }
 
   void set_temperature(float value) {
-    const Turn turn(busy_);
+    const Turn turn(busy_, "engine");
     engine_.set_temperature(temperature_ = amount("temperature", value));
   }
   void set_fill(float value) {
-    const Turn turn(busy_);
+    const Turn turn(busy_, "engine");
     engine_.set_fill(fill_ = amount("fill", value));
   }
   void set_noise(bool on) {
-    const Turn turn(busy_);
+    const Turn turn(busy_, "engine");
     engine_.set_noise(noise_ = on);
   }
   void set_seed(std::int64_t seed) {
-    const Turn turn(busy_);
+    const Turn turn(busy_, "engine");
     engine_.set_seed(seed_ = seed);
   }
   void set_scale(int latent, float value) {
-    const Turn turn(busy_);
+    const Turn turn(busy_, "engine");
     engine_.set_scale(checked_latent("set_scale", latent, value), value);
   }
   void set_bias(int latent, float value) {
-    const Turn turn(busy_);
+    const Turn turn(busy_, "engine");
     engine_.set_bias(checked_latent("set_bias", latent, value), value);
   }
 
@@ -322,7 +207,7 @@ class PyEngine {
     const py::array x = checked_input(given);
     const py::ssize_t hops = x.shape(2) / in_frames();
     py::array y = checked_output(out, py::reinterpret_borrow<py::array>(given), hops * out_frames());
-    const Turn turn(busy_);
+    const Turn turn(busy_, "engine");
     if (driven_ != Driven::not_yet && driven_ != how)
       throw py::value_error(prefix() + "whole hops and slices do not mix: reset() lies between them");
     const auto* from = static_cast<const float*>(x.data());
@@ -458,6 +343,13 @@ void bind_engine(py::module_& m) {
 }
 
 }  // namespace
+
+Isa isa_or_default(const std::optional<std::string>& isa) {
+  if (isa) return isa_from_name(*isa);
+  const int chosen = chosen_isa;
+  return chosen < 0 ? best_isa() : static_cast<Isa>(chosen);
+}
+
 }  // namespace ravel
 
 PYBIND11_MODULE(_native, m) {
@@ -467,6 +359,7 @@ PYBIND11_MODULE(_native, m) {
       "A model file or setting that cannot be used; the text says what, where and what to do.";
   bind_model(m);
   bind_engine(m);
+  bind_player(m);
   m.def("cpu_features", &cpu_features, "Instruction sets that this machine can run, slowest first.");
   m.def("set_isa", &set_isa, "isa"_a, "The instruction set of models loaded from now on; None: the best.");
   m.def("peak_gflops", &peak_gflops, "seconds"_a = 0.2, "isa"_a = py::none(), "bf16_dot"_a = false,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -53,7 +54,7 @@ class Patch:
         self.lines.append(f"#X connect {source} {outlet} {target} {inlet};")
 
     def chain(self, *boxes: int) -> None:
-        for source, target in zip(boxes, boxes[1:]):
+        for source, target in itertools.pairwise(boxes):
             self.cord(source, 0, target, 0)
 
     def at(self, ms: float, text: str) -> None:
@@ -123,9 +124,13 @@ class Pd:
     def __init__(self, program: str, external: Path, folder: Path) -> None:
         self.program, self.external, self.folder = program, external, folder
         self.runs = 0
-        said = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=20)
-        numbers = re.search(r"Pd-(\d+)\.(\d+)", said.stdout + said.stderr)
-        self.version = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+
+    def has(self, text: str) -> bool:
+        """Whether this Pd can create an object."""
+        patch = Patch()
+        patch.obj(text)
+        patch.at(0, "; pd quit")
+        return "couldn't create" not in self.run(patch, may_fail=True).log
 
     def run(
         self,
@@ -205,6 +210,29 @@ class Pd:
         return played
 
 
+def audio(channels: int = 1, frames: int = 12288, seed: int = 0) -> np.ndarray:
+    return (0.3 * np.random.default_rng(seed).standard_normal((channels, frames))).astype(np.float32)
+
+
+def engine(
+    path: Path, x: np.ndarray, method: str = "forward", scale: dict[int, float] | None = None, noise: bool = True
+) -> np.ndarray:
+    """What the Python engine makes of x, late by the method's delay; latents held for their hop, as signals are."""
+    from python._native import Engine, Model  # tests skip where it is not built
+
+    model = Model(path)
+    one = Engine(model, method)
+    one.noise = noise
+    for latent, factor in (scale or {}).items():
+        one.set_scale(latent, factor)
+    hop = model.hop_samples
+    whole = x[:, : x.shape[1] // hop * hop]
+    if method == "decode":
+        whole = whole[:, hop - 1 :: hop]
+    y = one.process(np.ascontiguousarray(whole[None]))[0]
+    return np.repeat(y, hop, axis=1) if method == "encode" else y
+
+
 def needed(program: str, why: str) -> str:
     found = shutil.which(program)
     if not found:
@@ -212,23 +240,34 @@ def needed(program: str, why: str) -> str:
     return found
 
 
+def build(*targets: str) -> Path:
+    """Makes targets of the objects' build in build/hosts and returns that folder."""
+    cmake = needed("cmake", "it builds the objects")
+    folder = ROOT / "build" / "hosts"
+    options = [
+        "-DRAVEL_PD=ON",
+        "-DRAVEL_MAX=ON",
+        "-DRAVEL_TESTS=ON",
+        "-DRAVEL_PYTHON=OFF",
+        "-DCMAKE_BUILD_TYPE=Release",
+    ]
+    options += ["-G", "Ninja"] if shutil.which("ninja") else []
+    for command in (
+        [cmake, "-S", ROOT, "-B", folder, *options],
+        [cmake, "--build", folder, "--parallel", "2", "--target", *targets],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
 @pytest.fixture(scope="session")
-def external(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ravel~.pd_linux of this tree, built in build/hosts unless RAVEL_PD_EXTERNAL names one."""
+def external(pd_program: str) -> Path:
+    """ravel~ of this tree for Pd; RAVEL_PD_EXTERNAL names one that is built already."""
     if given := os.environ.get("RAVEL_PD_EXTERNAL"):
         return Path(given)
-    cmake = needed("cmake", "it builds ravel~")
-    build = ROOT / "build" / "hosts"
-    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
-    options = ["-DRAVEL_PD=ON", "-DRAVEL_TESTS=ON", "-DRAVEL_PYTHON=OFF", "-DCMAKE_BUILD_TYPE=Release"]
-    configured = subprocess.run([cmake, "-S", ROOT, "-B", build, *generator, *options], capture_output=True, text=True)
-    assert configured.returncode == 0, configured.stdout + configured.stderr
-    targets = ["ravel_pd", *(["ravel_watch_pd", "ravel_heap_pd"] if sys.platform == "linux" else [])]
-    built = subprocess.run(
-        [cmake, "--build", build, "--parallel", "2", "--target", *targets], capture_output=True, text=True
-    )
-    assert built.returncode == 0, built.stdout + built.stderr
-    return next((build / "pd").glob("ravel~.*"))
+    watching = ["ravel_watch_pd", "ravel_heap_pd"] if sys.platform == "linux" else []
+    return next((build("ravel_pd", *watching) / "pd").glob("ravel~.*"))
 
 
 @pytest.fixture(scope="session")

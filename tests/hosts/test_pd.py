@@ -16,33 +16,12 @@ import soxr
 
 pytest.importorskip("python._native", reason="the engine is not built: pip install -e .")
 
-from python._native import Engine, Model
-from tests.hosts.conftest import ROOT, MakeModel, Object, Patch, Pd, Played
+from python._native import Model
+from tests.hosts.conftest import ROOT, MakeModel, Object, Patch, Pd, Played, audio, engine
 from tests.networks import SIZE
 
 BLOCKS = (1, 16, 64, 256, 1000)
 PATCHES = ROOT / "externals" / "pd"
-
-
-def audio(channels: int = 1, frames: int = 12288, seed: int = 0) -> np.ndarray:
-    return (0.3 * np.random.default_rng(seed).standard_normal((channels, frames))).astype(np.float32)
-
-
-def engine(
-    path: Path, x: np.ndarray, method: str = "forward", scale: dict[int, float] | None = None, noise: bool = True
-) -> np.ndarray:
-    """What the Python engine makes of x, late by the method's delay; latents held for their hop, as signals are."""
-    model = Model(path)
-    one = Engine(model, method)
-    one.noise = noise
-    for latent, factor in (scale or {}).items():
-        one.set_scale(latent, factor)
-    hop = model.hop_samples
-    whole = x[:, : x.shape[1] // hop * hop]
-    if method == "decode":
-        whole = whole[:, hop - 1 :: hop]
-    y = one.process(np.ascontiguousarray(whole[None]))[0]
-    return np.repeat(y, hop, axis=1) if method == "encode" else y
 
 
 def compare(heard: np.ndarray, wanted: np.ndarray, late: int, start: int = 0) -> None:
@@ -88,7 +67,11 @@ def test_encode_and_decode_are_signals(pd: Pd, make_model: MakeModel, rate: int)
         objects[f"decode{block}"] = Object(f"ravel~ {path} decode -noise 0", z, 1, block)
         objects[f"both{block}"] = Object("both", x, 1, block)
     played = pd.play(objects, rate)
-    latents, sound, forward = engine(path, x, "encode"), engine(path, z, "decode", noise=False), engine(path, x, noise=False)
+    latents, sound, forward = (
+        engine(path, x, "encode"),
+        engine(path, z, "decode", noise=False),
+        engine(path, x, noise=False),
+    )
     delay = {name: about["delay_samples"] for name, about in model.methods.items()}
     hop = model.hop_samples
     for block in (1, 64, 512):
@@ -202,8 +185,8 @@ ANSWERED = [
     ("mode automatic", "get mode", "mode automatic"),
     ("method decode", "get method", "method decode"),
     ("method forward", "get method", "method forward"),
-    ("offline", "get offline", "offline 1"),
     ("offline 0", "get offline", "offline 0"),
+    ("offline", "get offline", "offline 1"),
     ("reset", "get reset", "reset 0"),
     # nn~'s ways
     ("set temperature 0.75", "get temperature", "temperature 0.75"),
@@ -223,7 +206,7 @@ def test_every_message_is_heard_and_answered(pd: Pd, make_model: MakeModel) -> N
         timeline += [(20 + 10 * i, f"; it {message}"), (25 + 10 * i, f"; it {question}")]
     for ms, message in ((600, "info"), (610, "dump"), (620, "meters"), (630, "latency")):
         timeline.append((ms, f"; it {message}"))
-    played = pd.play({"it": Object(f"ravel~ {path}", x)}, 44100, timeline)
+    played = pd.play({"it": Object(f"ravel~ {path} -offline", x)}, 44100, timeline)
     rows = [" ".join(row) for row in played.lists("it")]
     answers = iter(rows)
     for message, _, answer in ANSWERED:
@@ -404,9 +387,7 @@ def test_files_change_while_they_play(pd: Pd, make_model: MakeModel) -> None:
     ]
     swapper = threading.Thread(target=swap)
     swapper.start()
-    played = pd.play(
-        {"it": Object("ravel~ model -seed 0 -noise 0", x)}, 44100, timeline, as_fast_as_possible=False
-    )
+    played = pd.play({"it": Object("ravel~ model -seed 0 -noise 0", x)}, 44100, timeline, as_fast_as_possible=False)
     swapper.join()
     assert [Path(row[1]).stem for row in played.lists("it") if row[0] == "load"] == ["model", "other", "model", "model"]
     assert not played.complaints()
@@ -423,7 +404,7 @@ def test_files_change_while_they_play(pd: Pd, make_model: MakeModel) -> None:
 
 def test_files_are_found_through_the_search_path(pd: Pd, make_model: MakeModel) -> None:
     """Beside the patch, in a declared folder, by a path relative to the patch, with spaces in it."""
-    path, x = make_model("low"), audio()
+    path = make_model("low")
     for place in ("beside.ravel", "declared/inside.ravel", "below/relative.ravel", "with space.ravel"):
         target = pd.folder / place
         target.parent.mkdir(exist_ok=True)
@@ -484,7 +465,7 @@ def test_the_patches_sound(pd: Pd, make_model: MakeModel, name: str) -> None:
 
 
 def watched(pd: Pd, objects: dict[str, Object], prove: bool = False, **options: object) -> tuple[int, int, str, Played]:
-    """Calls of the C library from within `perform`: how many performs, how many calls, the first; and what was played."""
+    """How many performs, how many calls of the C library they made, the first of these, and what was played."""
     watcher = pd.external.parent / "libravel_watch_pd.so"
     if not watcher.exists():
         pytest.skip("the watcher is for Linux")
@@ -529,7 +510,7 @@ def test_a_worker_costs_perform_a_post_a_hop(pd: Pd, make_model: MakeModel) -> N
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks glibc")
 def test_objects_made_and_freed_leak_nothing(pd: Pd, make_model: MakeModel) -> None:
-    """200 of them in a playing patch; 60 fill every cache there is, the others leave no byte."""
+    """200 of them in a playing patch: from the hundredth on, none leaves 10 bytes; kept ones are noticed."""
     path = make_model("low")
     texts = [f"ravel~ {path}", f"ravel~ {path} encode", f"ravel~ {path} decode -mode sliced", "ravel~ nothing"]
     texts.append(f"ravel~ {path} -mode threaded")
@@ -541,16 +522,18 @@ def test_objects_made_and_freed_leak_nothing(pd: Pd, make_model: MakeModel) -> N
         patch.at(10 + 40 * i, "".join(f"; pd-pit obj 10 10 {texts[j % 5]}" for j in range(20)))
         patch.at(35 + 40 * i, "; pd-pit clear")
         patch.at(40 + 40 * i, "; heap bang")
-    patch.at(500, "; pd quit")
+    patch.at(500, f"; pd-pit obj 10 10 {texts[0]}")
+    patch.at(510, "; heap bang")
+    patch.at(520, "; pd quit")
     played = pd.run(patch, environment={"MALLOC_ARENA_MAX": "1"})
     assert played.log.count("no file nothing") == 40
     heap = [int(n) for n in re.findall(r"heap: (\d+)", played.log)]
-    assert len(heap) == 10
-    assert heap[-1] - heap[2] < 140 * 8, heap
+    assert heap[9] - heap[4] < 1000
+    assert heap[10] - heap[9] > 10000
 
 
 def test_the_folder_that_is_installed(pd: Pd, make_model: MakeModel, tmp_path: Path) -> None:
-    """`cmake --install` gives what Deken would unpack: one small binary that needs the C library alone, and its patches."""
+    """`cmake --install` gives what Deken would unpack: one small binary that finds its libraries, and its patches."""
     build = pd.external.parents[1]
     if not (build / "CMakeCache.txt").exists():
         pytest.skip("the external was built elsewhere")
@@ -571,11 +554,11 @@ def test_the_folder_that_is_installed(pd: Pd, make_model: MakeModel, tmp_path: P
 
 def test_signals_of_several_channels(pd: Pd, make_model: MakeModel) -> None:
     path, x = make_model("low"), audio(2)
-    if pd.version < (0, 54):
+    if not pd.has("snake~ in 2"):
         played = pd.play({"it": Object(f"ravel~ {path} -mc -seed 0", x[:1])}, 44100)
         (line,) = played.complaints()
         assert "-mc needs Pd 0.54" in line
-        pytest.skip(f"Pd {pd.version[0]}.{pd.version[1]} has no multichannel signals")
+        pytest.skip("this Pd has no signals of several channels: 0.54 and newer do")
     delay = {name: about["delay_samples"] for name, about in Model(path).methods.items()}
     (pd.folder / "mc.pd").write_text(bundled(f"ravel~ {path} -mc -seed 0", 2, 2))
     (pd.folder / "latents.pd").write_text(bundled(f"ravel~ {path} encode -mc -seed 0", 1, SIZE))

@@ -51,7 +51,7 @@ Rates::Rates(double model_hz, double host_hz) {
 Schedule schedule(const Model& model, Method method, int streams, const Host& host, Mode wanted, int core_slices) {
   const int hop = model.info().hop_samples;
   const int block = host.fixed_block > 0 ? host.fixed_block : host.max_block;
-  const double block_samples = block * model.info().sample_rate_hz / host.sample_rate_hz;  // of the model
+  const double block_samples = 1.0 * block * model.info().sample_rate_hz / host.sample_rate_hz;  // of the model
   Schedule plan;
   plan.mode = wanted;
   plan.quantum = hop;

@@ -21,7 +21,7 @@ int stream_count(const MethodInfo& info, const Host& host) {
 
 int hops_a_call(const Info& info, const Host& host, Mode mode) {
   if (mode != Mode::inline_) return 1;
-  const double samples = host.max_block * info.sample_rate_hz / host.sample_rate_hz;
+  const double samples = 1.0 * host.max_block * info.sample_rate_hz / host.sample_rate_hz;
   return std::clamp(static_cast<int>(std::ceil(samples / info.hop_samples)), 1, kMostHops);
 }
 

@@ -14,7 +14,8 @@
 namespace ravel::patcher {
 namespace {
 
-constexpr float kFadeSeconds = 0.02F;  // of `enable`
+constexpr float kFadeSeconds = 0.02F;  // of `enable` and of changes that prepare anew
+constexpr int kPatience = 20;          // polls: 0.1 to 0.2 s, time for a fade in the longest vectors
 constexpr int kLatents = 8;            // signals of `encode` and `decode` where no model tells
 constexpr int kMaxSignals = 1024;      // of one multichannel cord in Max
 
@@ -270,12 +271,16 @@ bool Remote::poll() {
     waiting_ = false;
     const std::string said = player_.take_message();
     load_due_ = player_.model() && (said.empty() || player_.model() != before_);
-    latency_due_ |= load_due_;
     before_ = nullptr;
-    if (!said.empty()) complain(said);
     if (load_due_) compare_signals();
+    if (player_.wants_prepare()) {  // the new model is later: the latency is told when it holds
+      change();
+    } else {
+      latency_due_ |= load_due_;
+      if (!said.empty()) complain(said);
+    }
   }
-  if (!waiting_ && player_.wants_prepare()) prepare_again();
+  if (resting_ && (quiet_ || --patience_ <= 0)) prepare_now(host_);
   if (starting_) return true;
   if (load_due_) shell_.answer("load", std::array<Atom, 1>{player_.path().c_str()});
   if (!error_due_.empty()) shell_.answer("error", std::array<Atom, 1>{error_due_});
@@ -283,7 +288,7 @@ bool Remote::poll() {
   load_due_ = false;
   latency_due_ &= !prepared_;
   error_due_.clear();
-  return waiting_;
+  return wants_poll();
 }
 
 // An object keeps the inlets and outlets it was made with.
@@ -313,50 +318,63 @@ void Remote::prepare(const Host& host) {
                          host.in_channels == host_.in_channels && host.out_channels == host_.out_channels &&
                          host.offline == host_.offline;
   if (same_host && !player_.wants_prepare()) return;
-  host_ = host;
-  prepared_ = true;
-  prepare_again();
+  prepare_now(host);
 }
 
-void Remote::prepare_again() {
+void Remote::change() {
   if (!prepared_) return;
+  if (!played_ || offline_) return prepare_now(host_);
+  quiet_ = false;
+  patience_ = kPatience;
+  resting_ = true;
+}
+
+void Remote::prepare_now(const Host& host) {
   for (int free = nobody; !turn_.compare_exchange_weak(free, control, std::memory_order_acquire); free = nobody)
     std::this_thread::sleep_for(std::chrono::microseconds(50));
+  host_ = host;
   try {
-    Host host = host_;
-    host.offline |= offline_.load();
-    player_.prepare(host);
-    latency_due_ = true;
+    Host now = host;
+    now.offline |= offline_.load();
+    player_.prepare(now);
+    prepared_ = latency_due_ = true;
   } catch (const std::exception& error) {
     prepared_ = false;
     complain(error.what());
   }
-  gain_ = enabled_ ? 1.0F : 0.0F;
+  gain_ = enabled_ && !resting_ ? 1.0F : 0.0F;
+  resting_ = played_ = false;
   turn_.store(nobody, std::memory_order_release);
 }
 
-void Remote::process(const float* const* in, float* const* out, int frames) noexcept {
+void Remote::process(std::span<const float* const> in, std::span<float* const> out, int frames) noexcept {
   const auto silence = [&] {
-    for (int channel = 0; channel < host_.out_channels; ++channel) std::fill_n(out[channel], frames, 0.0F);
+    for (float* channel : out) std::fill_n(channel, frames, 0.0F);
   };
   int free = nobody;
   if (!turn_.compare_exchange_strong(free, audio, std::memory_order_acquire)) return silence();
-  const float target = enabled_.load(std::memory_order_relaxed) ? 1.0F : 0.0F;
-  if (!prepared_ || (target == 0 && gain_ == 0)) {
+  const float target = enabled_.load(std::memory_order_relaxed) && !resting_.load(std::memory_order_relaxed) ? 1 : 0;
+  const bool fits =
+      static_cast<int>(in.size()) == host_.in_channels && static_cast<int>(out.size()) == host_.out_channels;
+  if (!prepared_ || !fits || (target == 0 && gain_ == 0)) {
     silence();
+    quiet_ = true;
   } else {
     if (gain_ == 0) player_.request_reset();
-    player_.process(in, out, frames);
-    if (gain_ != target) {
-      const float start = gain_, direction = target > start ? 1.0F : -1.0F;
-      const float step = direction / (kFadeSeconds * static_cast<float>(host_.sample_rate_hz));
-      for (int i = 0; i < frames; ++i) {
-        gain_ = std::clamp(start + step * static_cast<float>(i + 1), 0.0F, 1.0F);
-        for (int channel = 0; channel < host_.out_channels; ++channel) out[channel][i] *= gain_;
-      }
-    }
+    player_.process(in.data(), out.data(), frames);
+    if (gain_ != target) fade(out, frames, target);
+    played_ = true;
   }
   turn_.store(nobody, std::memory_order_release);
+}
+
+void Remote::fade(std::span<float* const> out, int frames, float target) noexcept {
+  const float start = gain_, direction = target > start ? 1.0F : -1.0F;
+  const float step = direction / (kFadeSeconds * static_cast<float>(host_.sample_rate_hz));
+  for (int i = 0; i < frames; ++i) {
+    gain_ = std::clamp(start + step * static_cast<float>(i + 1), 0.0F, 1.0F);
+    for (float* channel : out) channel[i] *= gain_;
+  }
 }
 
 bool Remote::message(const char* word, Atoms atoms) noexcept {
@@ -485,7 +503,7 @@ void Remote::set_mode(const Call& call) {
   if (!(slices >= 0 && slices <= 8192)) call.refuse();
   mode_ = mode_from_name(call.name(0));
   player_.set_mode(mode_, static_cast<int>(slices));
-  prepare_again();
+  change();
 }
 
 void Remote::set_method(const Call& call) {
@@ -493,7 +511,7 @@ void Remote::set_method(const Call& call) {
   const auto method = method_from(call.name(0));
   if (!method) call.refuse();
   player_.set_method(*method);
-  prepare_again();
+  change();
   if (player_.model()) compare_signals();
 }
 

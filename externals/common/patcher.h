@@ -71,11 +71,12 @@ class Remote {
   // Loads the model, waits for it, then sends the messages of the arguments. What fails is complained about, and the
   // object goes on without: a patch with a missing file opens, and `load` mends it. Answers nothing before `poll`.
   void start(const Arguments& arguments);
-  void prepare(const Host& host);  // nothing for the host that it has; while playing: silence meanwhile
+  void prepare(const Host& host);  // nothing for the host that it has; `process` gives silence meanwhile
   // Answers what is due (ends of loads, latency) and says whether to be called again, some 10 ms later.
   bool poll();
+  bool waits() const noexcept { return waiting_ || resting_; }  // else what `poll` has to do is due at once
   bool wants_poll() const noexcept {
-    return waiting_ || load_due_ || !error_due_.empty() || (latency_due_ && prepared_);
+    return waits() || load_due_ || !error_due_.empty() || (latency_due_ && prepared_);
   }
 
   // False: no such message. Wrong arguments are complained about.
@@ -83,7 +84,8 @@ class Remote {
 
   // ---- audio thread
 
-  void process(const float* const* in, float* const* out, int frames) noexcept;
+  // Silence where the channels are not those of the newest `prepare`: an older chain may run once more.
+  void process(std::span<const float* const> in, std::span<float* const> out, int frames) noexcept;
 
   // ---- any thread
 
@@ -118,7 +120,9 @@ class Remote {
   void dump();
   void info();
   void answer_latency();
-  void prepare_again();
+  void change();  // prepares for the same host: after a fade where sound is playing
+  void prepare_now(const Host& host);
+  void fade(std::span<float* const> out, int frames, float target) noexcept;
 
   Shell& shell_;
   Player player_;
@@ -134,8 +138,10 @@ class Remote {
   std::atomic<bool> offline_{false};
   std::atomic<Mode> mode_{Mode::automatic};
 
-  std::atomic<bool> enabled_{true};
-  float gain_ = 1;  // 0 when not enabled; audio thread
+  // A change while sound is playing: `resting_` asks for a fade, `quiet_` says that it is done.
+  int patience_ = 0;  // polls until a silent audio thread is no longer waited for
+  std::atomic<bool> enabled_{true}, resting_{false}, quiet_{false}, played_{false};
+  float gain_ = 1;  // audio thread
   enum Turn { nobody, audio, control };
   std::atomic<int> turn_{nobody};
 };

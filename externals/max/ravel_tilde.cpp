@@ -11,6 +11,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -137,6 +138,7 @@ class Object final : public ravel::patcher::Shell {
       connected_[static_cast<std::size_t>(i)] = static_cast<int>(reinterpret_cast<t_ptr_int>(object_method(
           chain, gensym("getnuminputchannels"), box_, reinterpret_cast<void*>(static_cast<t_ptr_int>(i)))));
     auto plan = make_plan(rate_hz, static_cast<int>(block));
+    playing_ = nullptr;
     remote_.prepare(plan->host);
     object_method(chain, gensym("dsp_add64"), box_, reinterpret_cast<void*>(perform), nullptr, plan.get());
     previous_ = std::move(plan_);  // may still run while Max changes chains
@@ -186,9 +188,9 @@ class Object final : public ravel::patcher::Shell {
   void play(const Plan* plan, double** ins, long in_count, double** outs, long out_count, long frames) noexcept {
     for (long i = 0; i < out_count; ++i) std::fill_n(outs[i], frames, 0.0);
     const ravel::Host& host = plan->host;
-    if (frames != host.fixed_block && host.fixed_block && !sizes_vary_.exchange(true))
-      qelem_set(static_cast<t_qelem*>(idle_));
-    if (plan != playing_ || frames > host.max_block) return;
+    if (plan != playing_) return;
+    if (frames != host.max_block && !sizes_vary_.exchange(true)) qelem_set(static_cast<t_qelem*>(idle_));
+    if (frames > host.max_block) return;
     for (std::size_t i = 0; i < plan->sources.size(); ++i) {
       const int source = plan->sources[i];
       float* channel = plan->channels[i];
@@ -197,9 +199,10 @@ class Object final : public ravel::patcher::Shell {
       else
         std::transform(ins[source], ins[source] + frames, channel, [](double v) { return static_cast<float>(v); });
     }
-    float* const* outputs = plan->channels.data() + plan->sources.size();
-    remote_.process(plan->channels.data(), outputs, static_cast<int>(frames));
-    for (std::size_t i = 0; i < plan->targets.size(); ++i)
+    const std::span inputs(plan->channels.data(), plan->sources.size());
+    const std::span outputs(plan->channels.data() + plan->sources.size(), plan->targets.size());
+    remote_.process({inputs.data(), inputs.size()}, outputs, static_cast<int>(frames));
+    for (std::size_t i = 0; i < outputs.size(); ++i)
       if (plan->targets[i] < out_count) std::copy_n(outputs[i], frames, outs[plan->targets[i]]);
   }
 
@@ -244,7 +247,7 @@ class Object final : public ravel::patcher::Shell {
   static void tick(Box* box) { qelem_set(static_cast<t_qelem*>(box->self->idle_)); }
   static void idle(Box* box) {
     Object& self = *box->self;
-    if (self.sizes_vary_ && self.plan_ && self.plan_->host.fixed_block) self.prepare_for_any_size();
+    if (self.sizes_vary_ && self.plan_) self.prepare_for_any_size();
     if (self.changed_.exchange(false)) self.touch_attributes();
     self.remote_.poll();
     self.poll_soon();
@@ -252,10 +255,9 @@ class Object final : public ravel::patcher::Shell {
 
   // A host that promised one vector size and brings another: from now on none is counted on.
   void prepare_for_any_size() {
-    playing_ = nullptr;
-    plan_->host.fixed_block = 0;
-    remote_.prepare(plan_->host);
-    playing_ = plan_.get();
+    ravel::Host host = plan_->host;
+    host.fixed_block = 0;
+    remote_.prepare(host);
   }
 
   void poll_soon() {

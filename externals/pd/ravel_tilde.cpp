@@ -152,7 +152,7 @@ class Object final : public ravel::patcher::Shell {
 #if defined(__linux__)
     if (ravel_watch_enter) ravel_watch_enter();
 #endif
-    self->remote_.process(self->in_.data(), self->out_.data(), static_cast<int>(words[2]));
+    self->remote_.process(self->in_, self->out_, static_cast<int>(words[2]));
 #if defined(__linux__)
     if (ravel_watch_leave) ravel_watch_leave();
 #endif
@@ -175,7 +175,7 @@ class Object final : public ravel::patcher::Shell {
   void poll_soon() {
     if (polling_ || !remote_.wants_poll()) return;
     polling_ = true;
-    clock_delay(clock_, remote_.player().loading() ? kPollMs : 0);
+    clock_delay(clock_, remote_.waits() ? kPollMs : 0);
   }
 
   void answer(const char* word, Atoms atoms) override {

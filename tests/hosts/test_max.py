@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from python._native import Engine, Model
 
+from python._native import Engine, Model
 from tests.hosts.conftest import ROOT, MakeModel, needed
 
 PACKAGE = ROOT / "externals" / "max" / "package"
@@ -417,6 +417,35 @@ def test_loads_while_audio_runs(host: Max, low: Path, make_model: MakeModel) -> 
     loaded = [Path(row[0]).stem for row in said.lists("x", "load")]
     assert loaded == ["violin", "cello", "violin", "cello", "violin", "violin"]
     assert len([line for line in said.of("error", "x") if "broken" in line]) == 2
+
+
+@pytest.mark.parametrize("change", ["load later", "mode sliced", "method encode"])
+def test_changes_of_latency_fade(host: Max, low: Path, make_model: MakeModel, change: str) -> None:
+    """What has to be prepared anew fades out and comes back; the new latency is told when it holds."""
+    (host.folder / "later.ravel").symlink_to(make_model("v1", sample_rate_hz=44100))
+    parts = [host.signal(part) for part in np.split(audio(frames=60 * 441), 60, axis=1)]
+
+    def run(change: str) -> tuple[np.ndarray, Said]:
+        lines = ["new x ravel~ violin", "start x 44100 21", "idle"]
+        for i, part in enumerate(parts):
+            lines += [f"send x {change}", "idle 0.1"] * (i == 20)
+            lines += [f"play x {part} {host.folder / f'out{i}'}", "idle 0.012"]
+        said = host.run(*lines)
+        return np.concatenate([host.sound(f"out{i}", 1)[0] for i in range(60)]), said
+
+    undisturbed, _ = run("drywet 1")
+    heard, said = run(change)
+    start = int(np.argmax(heard != undisturbed))
+    fade = int(0.02 * 44100)
+    assert 20 * 441 <= start < 30 * 441
+    ramp = 1 - np.arange(1, fade + 1) / fade
+    np.testing.assert_allclose(heard[start : start + fade], ramp * undisturbed[start : start + fade], atol=1e-4)
+    assert not heard[start + fade : start + fade + 200].any()
+    assert np.abs(heard[-441:]).max() > 1e-3
+    latencies = [int(row[0]) for row in said.lists("x", "latency")]
+    assert len(latencies) == 2
+    assert latencies[0] != latencies[1]
+    assert not said.of("error", "x")
 
 
 def test_freed_at_any_time(host: Max, low: Path) -> None:

@@ -668,11 +668,11 @@ bool round() {
   return busy;
 }
 
-// idle [SECONDS]: lets the host run until it has nothing more to do, at most 20 s; or for this long.
+// idle [SECONDS]: lets the host run for this long, else until it has nothing more to do, at most 20 s.
 void idle(const Words& words) {
   const double start = now_ms();
-  const double least = words.size() > 1 ? 1000 * std::stod(words[1]) : 0;
-  while ((round() || now_ms() - start < least) && now_ms() - start < 20000)
+  const double most = words.size() > 1 ? 1000 * std::stod(words[1]) : 20000;
+  while ((round() || words.size() > 1) && now_ms() - start < most)
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 

@@ -40,7 +40,9 @@ std::shared_ptr<const Model> load_shared(const std::string& path) {
   return model;
 }
 
-Loader::~Loader() {
+Loader::~Loader() { stop(); }
+
+void Loader::stop() {
   {
     const std::lock_guard lock(mutex_);
     next_.reset();

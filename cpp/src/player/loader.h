@@ -28,6 +28,7 @@ class Loader {
 
   void submit(Request request);
   void wait();
+  void stop();  // what is being read is finished, nothing else begun
   bool busy() const noexcept { return busy_.load(); }
 
  private:

@@ -83,6 +83,7 @@ struct Player::Impl {
   explicit Impl(Method method) : wanted_method(method), loader([this](const player::Request& r) { install(r); }) {}
 
   ~Impl() {
+    loader.stop();  // it may be about to publish a voice
     free_retired();
     delete pending.load();
     delete current;

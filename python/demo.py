@@ -84,16 +84,17 @@ def untrained(run: Run, recordings: Path) -> pictures.Entry:
 def times_real_time(instrument: Instrument, block_samples: int = SPEED_BLOCK) -> float:
     """Seconds of sound a second of one thread can make, in blocks of a host (at least a hop)."""
     block = max(block_samples, instrument.hop_samples)
-    x = np.zeros((1, instrument.channels, block), np.float32)
+    x = np.zeros((instrument.channels, block), np.float32)
     calls = int(SPEED_SECONDS * instrument.sample_rate_hz / block)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        instrument.player.start(instrument.channels)
         for _ in range(10):  # the first calls of a TorchScript compile
-            instrument.player.play("forward", x)
+            instrument.player.play(x)
         start = time.perf_counter()
         for _ in range(calls):
-            instrument.player.play("forward", x)
+            instrument.player.play(x)
         elapsed = time.perf_counter() - start
     finally:
         torch.set_num_threads(threads)

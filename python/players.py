@@ -7,23 +7,28 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+import numpy as np
+
 from .audio import Audio
-from .card import Card, read_card
+from .card import Card, delay_samples, read_card
 from .errors import RavelError
 
-HOPS_A_PASS = 8  # of a long block: `v2` is 1.9 times as fast as hop by hop, with 32 it would be 2.1 times
+HOPS_A_PASS = 8  # that the player takes at once: `v2` is 1.9 times as fast as hop by hop, with 32 it would be 2.1 times
 
 
 class Player(Protocol):
-    """Plays blocks of whole hops, (streams, channels or latents, frames) float32, each method with its own past."""
+    """Plays (channels, frames) float32 of whole hops; the model's channels need not be the sound's."""
 
     card: Card
 
-    def set_temperature(self, value: float) -> bool: ...
+    def set_temperature(self, value: float) -> bool:
+        """For every later `start`. False: the file does not take it."""
 
-    def reset(self) -> None: ...
+    def start(self, channels: int, latents: int | None = None) -> int:
+        """Begin from silence; by how many samples `play` is late. `latents`: that are heard, the rest at its mean."""
 
-    def play(self, method: str, x: Audio) -> Audio: ...
+    def play(self, x: Audio) -> Audio:
+        """What the model makes of x, after all that came since `start`."""
 
 
 def player(path: str | Path) -> Player:
@@ -32,56 +37,76 @@ def player(path: str | Path) -> Player:
 
 
 class ScriptPlayer:
-    """A `.ts`, streaming or offline, on the CPU."""
+    """A `.ts`, streaming or offline, on the CPU. A mono model plays every channel, a stereo one plays mono twice."""
 
     def __init__(self, path: str | Path) -> None:
         self.card = read_card(path)
         self.module = load_module(path)
+        self._latents: int | None = None
 
     def set_temperature(self, value: float) -> bool:
         setter = getattr(self.module, "set_temperature", None)
         return setter is not None and setter(value) == 0
 
-    def reset(self) -> None:
-        if self.card["streaming"]:
-            self.module.reset()
+    def start(self, channels: int, latents: int | None = None) -> int:
+        self._latents = latents
+        if not self.card["streaming"]:
+            return 0
+        self.module.reset()
+        methods = ("forward",) if latents is None else ("encode", "decode")
+        return delay_samples(self.card, *methods)
 
-    def play(self, method: str, x: Audio) -> Audio:
+    def play(self, x: Audio) -> Audio:
         import torch
 
+        mono = self.card["channels"] == 1
+        if mono:
+            streams = x[:, None]
+        else:
+            streams = np.repeat(x, 2, axis=0)[None] if len(x) == 1 else x[None]
         with torch.no_grad():
-            y: Audio = getattr(self.module, method)(torch.from_numpy(x)).numpy()
-        return y
+            y: Audio = self._run(torch.from_numpy(streams)).numpy()  # (streams, model channels, frames)
+        if mono:
+            return y[:, 0]
+        return y[0].mean(axis=0, keepdims=True) if len(x) == 1 else y[0]
+
+    def _run(self, x: Any) -> Any:
+        if self._latents is None:
+            return self.module.forward(x)
+        z = self.module.encode(x)  # (streams, latents, frames)
+        z[:, self._latents :] = 0.0
+        return self.module.decode(z)
 
 
 class EnginePlayer:
-    """A `.ravel` in the C++ engine; no torch is needed. Engines are made as methods and stream counts come."""
+    """A `.ravel` in the C++ player, at the model's own rate; no torch is needed."""
 
     def __init__(self, path: str | Path) -> None:
         self.card = read_card(path)
         self.model = load_model(path)
         self.temperature = float(self.model.temperature)
-        self._engines: dict[tuple[str, int], Any] = {}
+        self._player: Any = None
 
     def set_temperature(self, value: float) -> bool:
         if not 0 <= value <= 10:  # what a .ts takes
             return False
         self.temperature = value
-        for engine in self._engines.values():
-            engine.temperature = value
         return True
 
-    def reset(self) -> None:
-        for engine in self._engines.values():
-            engine.reset()
+    def start(self, channels: int, latents: int | None = None) -> int:
+        model, player = self.model, engine_module().Player()
+        player.load(model)
+        player.set_mode("inline")
+        player.set("temperature", self.temperature)
+        for latent in range(model.latents if latents is None else latents, model.latents):
+            player.set_latent(latent, override=0.0)
+        block = HOPS_A_PASS * model.hop_samples
+        player.prepare(model.sample_rate_hz, block, in_channels=channels, out_channels=channels, offline=True)
+        self._player = player
+        return int(player.latency_samples)
 
-    def play(self, method: str, x: Audio) -> Audio:
-        key = (method, len(x))
-        if key not in self._engines:
-            engine = engine_module().Engine(self.model, method, streams=len(x), max_hops=HOPS_A_PASS)
-            engine.temperature = self.temperature
-            self._engines[key] = engine
-        y: Audio = self._engines[key].process(x)
+    def play(self, x: Audio) -> Audio:
+        y: Audio = self._player.process(x)
         return y
 
 

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import soxr
 from tqdm import tqdm
 
 from .audio import AUDIO_EXTENSIONS, Audio, AudioInfo, probe, stream_audio, write_wav_blocks
-from .card import delay_samples, latents_for_fidelity, read_card
+from .card import latents_for_fidelity, read_card
 from .cli import Parser, run_verb
 from .errors import RavelError
 from .players import player
@@ -34,7 +35,7 @@ class Job:
 
 
 class Instrument:
-    """A loaded `.ts` or `.ravel` that takes and gives blocks of sound, with the delay of the model removed.
+    """A loaded `.ts` or `.ravel` that takes and gives blocks of sound, with its latency removed.
 
     `latents`: how many of the exported latents are heard; the rest is set to its mean.
     """
@@ -55,46 +56,16 @@ class Instrument:
         if temperature is not None and not self.player.set_temperature(temperature):
             raise RavelError(f"{path} does not take the temperature {temperature:g}: leave --temperature out")
 
-    @property
-    def delay_samples(self) -> int:
-        if not self.card["streaming"]:
-            return 0
-        methods = ("forward",) if self.latents is None else ("encode", "decode")
-        return delay_samples(self.card, *methods)
-
     def play(self, blocks: Blocks, frames: int, block_samples: int = BLOCK_SAMPLES) -> Blocks:
         """(channels, n) blocks of any n at the model's rate -> as many `frames`, aligned with the input."""
-        padded = _whole(frames + self.delay_samples, self.hop_samples)
+        first = next(blocks, None)
+        if first is None:
+            return
+        late = self.player.start(len(first), self.latents)
+        padded = _whole(frames + late, self.hop_samples)
         size = _whole(block_samples, self.hop_samples) if self.card["streaming"] else padded
-        return exactly(self._through(rechunk(exactly(blocks, padded), size)), frames, skip=self.delay_samples)
-
-    def _through(self, blocks: Blocks) -> Blocks:
-        first = True
-        for block in blocks:
-            streams = self._streams(block)
-            if first:
-                self.player.reset()
-            first = False
-            yield self._sound(self._run(streams), len(block))
-
-    def _run(self, x: Audio) -> Audio:
-        if self.latents is None:
-            return self.player.play("forward", x)
-        z = self.player.play("encode", x)  # (streams, latents, frames)
-        z[:, self.latents :] = 0.0
-        return self.player.play("decode", z)
-
-    def _streams(self, block: Audio) -> Audio:
-        """(file channels, n) -> (streams, model channels, n)."""
-        if self.channels == 1:
-            return block[:, None]
-        return np.repeat(block, 2, axis=0)[None] if len(block) == 1 else block[None]
-
-    def _sound(self, streams: Audio, channels: int) -> Audio:
-        """(streams, model channels, n) -> (file channels, n)."""
-        if self.channels == 1:
-            return streams[:, 0]
-        return streams[0].mean(axis=0, keepdims=True) if channels == 1 else streams[0]
+        played = map(self.player.play, rechunk(exactly(chain([first], blocks), padded), size))
+        yield from exactly(played, frames, skip=late)
 
 
 def render_file(instrument: Instrument, job: Job, block_samples: int = BLOCK_SAMPLES, bar: tqdm | None = None) -> None:

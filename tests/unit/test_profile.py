@@ -20,7 +20,6 @@ from python.benchmarks.clocks import BINS_A_DECADE, Spread, spread
 from python.benchmarks.contestants import EngineContestant, noise, plain_contestant
 from python.benchmarks.roofline import Roofline, rows
 from python.cli import run_verb
-from python.players import player
 from python.streaming import deploy, graph
 
 ROOT = Path(__file__).parents[2]
@@ -114,10 +113,11 @@ def test_rows_are_those_of_the_network(models: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize(("name", "method"), [("low", "forward"), ("v2-small", "encode"), ("v2-small", "decode")])
 def test_the_plain_script_of_a_file_is_the_same_network(models: dict[str, Path], name: str, method: str) -> None:
-    engine, plain = player(models[f"{name} fp32"]), plain_contestant(models[f"{name} fp32"]).load()
-    x = noise(engine.card, method, 1)
+    path = models[f"{name} fp32"]
+    about, plain = EngineContestant(path), plain_contestant(path).load()
+    engine, x = about.engine(method), noise(about.card, method, 1)
     for _ in range(4):
-        ours = engine.play(method, x)
+        ours = engine.process(x)
         with torch.no_grad():
             theirs = getattr(plain, method)(torch.from_numpy(x)).numpy()
         assert np.abs(ours - theirs).max() <= 1e-4 * np.abs(theirs).max()

@@ -19,9 +19,6 @@ constexpr int kPatience = 20;          // polls: 0.1 to 0.2 s, time for a fade i
 constexpr int kLatents = 8;            // signals of `encode` and `decode` where no model tells
 constexpr int kMaxSignals = 1024;      // of one multichannel cord in Max
 
-constexpr std::array<const char*, static_cast<std::size_t>(Switch::count_)> kSwitches = {"bypass", "freeze", "noise",
-                                                                                         "morphing"};
-
 // The controls of the player come on top, by their own names.
 constexpr std::array kWords = {
     Word{"load", "MODEL", "loads another model; what plays goes on until it is there", false},
@@ -51,6 +48,7 @@ constexpr std::array kWords = {
     Word{"dump", "", "answers with every attribute", true},
 };
 constexpr std::size_t kControls = static_cast<std::size_t>(Control::count_);
+constexpr std::size_t kSwitches = static_cast<std::size_t>(Switch::count_);
 
 bool same(const char* a, const char* b) { return !std::strcmp(a, b); }
 
@@ -61,8 +59,8 @@ std::optional<Control> control_from(const char* word) {
 }
 
 std::optional<Switch> switch_from(const char* word) {
-  for (std::size_t i = 0; i < kSwitches.size(); ++i)
-    if (same(word, kSwitches[i])) return static_cast<Switch>(i);
+  for (std::size_t i = 0; i < kSwitches; ++i)
+    if (same(word, name(static_cast<Switch>(i)))) return static_cast<Switch>(i);
   return std::nullopt;
 }
 
@@ -579,7 +577,7 @@ void Remote::answer_meters() {
 
 void Remote::dump() {
   for (std::size_t i = 0; i < kControls; ++i) answer_attribute(ravel::info(static_cast<Control>(i)).name);
-  for (const char* attribute : kSwitches) answer_attribute(attribute);
+  for (std::size_t i = 0; i < kSwitches; ++i) answer_attribute(name(static_cast<Switch>(i)));
   for (const char* attribute : {"enable", "seed", "offline", "method", "mode", "latency"}) answer_attribute(attribute);
   for (const char* attribute : {"scale", "bias", "override"}) answer_latents(attribute, 0, player_.latents());
 }

@@ -16,7 +16,7 @@ void bang(t_object*) {
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) void heap_setup() {
-  heap_class = class_new(gensym("heap"), reinterpret_cast<t_newmethod>(make), nullptr, sizeof(t_object), CLASS_DEFAULT,
-                         A_NULL);
+  heap_class =
+      class_new(gensym("heap"), reinterpret_cast<t_newmethod>(make), nullptr, sizeof(t_object), CLASS_DEFAULT, A_NULL);
   class_addbang(heap_class, reinterpret_cast<t_method>(bang));
 }

@@ -624,7 +624,7 @@ TEST_CASE("a new model fades in; one that fails leaves the old one playing and s
     return y[0];
   };
   CHECK(go(1000).back() == 0.5F);
-  player->load("/nowhere/at-all.ravel", true);
+  CHECK_FALSE(player->load("/nowhere/at-all.ravel", true));
   CHECK(player->take_message().find("at-all.ravel") != std::string::npos);
   CHECK(player->take_message().empty());
   CHECK(player->model() == one);
@@ -767,6 +767,14 @@ TEST_CASE("one file is in memory once") {
   CHECK(a.model() == b.model());
   CHECK(a.path() == path.string());
   std::filesystem::remove(path);
+}
+
+TEST_CASE("a player may end while it loads") {
+  const ModelPointer model = every_op();
+  for (int i = 0; i < 50; ++i) {
+    auto player = prepared(i % 2 ? model : nullptr, fitting(model, Method::forward));
+    CHECK(player->load(model, false));
+  }
 }
 
 TEST_CASE("threaded: hops that come too late are silence, and the latency recovers") {

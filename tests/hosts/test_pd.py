@@ -336,6 +336,57 @@ def test_what_messages_do_is_heard(pd: Pd, make_model: MakeModel) -> None:
     assert np.abs(played.sound["reset"][0, 9700:14000] - wanted[0, 9700 - first : 14000 - first]).max() > 1e-6
 
 
+def test_edits_of_the_patch_are_not_heard(pd: Pd, make_model: MakeModel) -> None:
+    """Pd sorts its graph anew at every edit, and stops and starts it; what plays plays on."""
+    path, x = make_model("low"), audio(frames=44100)
+    (pd.folder / "with-pit.pd").write_text(
+        "#N canvas 0 0 400 300 10;\n#X obj 10 10 inlet~;\n#N canvas 0 0 400 300 pit 0;\n#X restore 10 50 pd pit;\n"
+        f"#X obj 10 90 ravel~ {path} -seed 0;\n#X obj 10 130 outlet~;\n#X obj 50 130 outlet;\n"
+        "#X connect 0 0 2 0;\n#X connect 2 0 3 0;\n#X connect 2 1 4 0;\n"
+    )
+    edits = [(100.0 + 50 * i, f"; pd-pit obj 10 10 {text}") for i, text in enumerate(("osc~", f"ravel~ {path}"))]
+    edits += [(300.0, "; pd-pit clear"), (400.0, "; pd dsp 0; pd dsp 1")]
+    played = pd.play({"it": Object("with-pit", x)}, 44100, edits)
+    delay = Model(path).methods["forward"]["delay_samples"]
+    compare(played.sound["it"], engine(path, x), played.latency("it") - delay)
+    assert len([row for row in played.lists("it") if row[0] == "latency"]) == 1
+
+
+def test_a_storm_of_messages_is_survived(pd: Pd, make_model: MakeModel) -> None:
+    """Any word with any arguments, in any order; the console may fill, the sound stays finite."""
+    path, x = make_model("low"), audio(frames=44100)
+    random = np.random.default_rng(0)
+    words = sorted({message.split()[0] for message, _ in [*REFUSED, *((m, q) for m, q, _ in ANSWERED)]} - {"bang"})
+    words += ["info", "dump", "latency", "meters", "reload", "morphing"]
+    values = [
+        "0",
+        "1",
+        "-1",
+        "0.5",
+        "1e+30",
+        "-1e+30",
+        "7",
+        "8",
+        "a",
+        "b",
+        "off",
+        "store",
+        "recall",
+        "encode",
+        "sliced",
+    ]
+    values += ["scale", "get", "set", "in", str(path), "-mode", "threaded", "noise"]
+    timeline = []
+    for ms in range(20, 980, 2):
+        storm = [" ".join([random.choice(words), *random.choice(values, random.integers(0, 4))]) for _ in range(4)]
+        timeline.append((float(ms), "; it " + "; it ".join(storm)))
+    for method, inputs, outputs in (("forward", 1, 1), ("decode", SIZE, 1), ("encode", 1, SIZE)):
+        subject = Object(f"ravel~ {path} {method}", np.resize(x, (inputs, 44100)), outputs)
+        played = pd.play({"it": subject}, 44100, timeline)
+        assert np.isfinite(played.sound["it"]).all()
+        assert len(played.complaints()) > 200
+
+
 # ---- files
 
 

@@ -135,6 +135,140 @@ class Engine:
     @property
     def history_bytes(self) -> int: ...
 
+class ControlInfo(TypedDict):
+    name: str
+    unit: str
+    minimum: float
+    maximum: float
+    default: float
+
+class LatentControl(TypedDict):
+    scale: float
+    bias: float
+    override: float | None
+
+class Meters(TypedDict):
+    input_peak: float
+    output_peak: float
+    load: float
+    worst_load: float
+    late_hops: int
+
+class Player:
+    """A model behind any block size, rate and channel count, with a performer's controls: what every host runs.
+
+    Late by exactly latency_samples.
+    """
+
+    seed: int
+    offline: bool
+
+    def __init__(self, method: str = "forward") -> None:
+        """`method`: forward, encode or decode."""
+
+    def prepare(
+        self,
+        sample_rate_hz: float,
+        max_block: int = 512,
+        fixed_block: int = 0,
+        in_channels: int | None = None,
+        out_channels: int | None = None,
+        offline: bool = False,
+    ) -> None:
+        """Begin from silence for a host; the latency is constant until the next prepare.
+
+        `max_block`: longer calls are cut. `fixed_block`: a promise that every call has as many frames, which shortens
+        the latency. `in_channels`, `out_channels`: None is what the model's method has, 1 without a model. `offline`:
+        not real time, a worker is waited for.
+        """
+
+    def set_mode(self, mode: str, core_slices: int = 0) -> None:
+        """automatic, inline, sliced or threaded, from the next prepare on. `core_slices`: 0 is as flat as possible."""
+
+    def set_method(self, method: str) -> None:
+        """forward, encode or decode, from the next prepare on."""
+
+    def load(self, model: str | os.PathLike[str] | Model, wait: bool = True) -> None:
+        """Load a path or take a Model, and cross-fade to it. What played before plays on until then.
+
+        `wait`: raise Error when it cannot be used; else that is a message, and what played before plays on for good.
+        """
+
+    @property
+    def loading(self) -> bool: ...
+    @property
+    def model(self) -> Model | None: ...
+    @property
+    def path(self) -> str | None: ...
+    def take_message(self) -> str | None:
+        """The newest error of a load, or warning, since the last call; None when there is none."""
+
+    def process(self, x: NDArray[np.float32], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """The output for x, float32 (in_channels, frames), after all that came before. Any number of frames.
+
+        NaN and infinity count as 0 and never come out. Written into `out` when it is given, which may be x itself. The
+        interpreter is free meanwhile.
+        """
+
+    @property
+    def latency_samples(self) -> int:
+        """Host samples from input to output, everything included; 0 while there is no model.
+
+        Of decode: from the last sample of a hop, the one that is read.
+        """
+
+    @property
+    def wants_prepare(self) -> bool:
+        """A model that came later needs more latency than the last prepare found."""
+
+    @property
+    def active_mode(self) -> Literal["automatic", "inline", "sliced", "threaded"]: ...
+    @property
+    def method(self) -> Literal["forward", "encode", "decode"]: ...
+    @property
+    def latents(self) -> int: ...
+    @property
+    def in_channels(self) -> int: ...
+    @property
+    def out_channels(self) -> int: ...
+    @staticmethod
+    def controls() -> list[ControlInfo]:
+        """What set and get know, ramped over 20 ms. The temperature that nobody set is the model's."""
+
+    @staticmethod
+    def switches() -> list[str]:
+        """What set and get know as on and off."""
+
+    def set(self, name: str, value: float) -> None:
+        """Turn a control, clamped to its range, or a switch. From any thread."""
+
+    def get(self, name: str) -> float:
+        """A control's value or a switch's state, as set."""
+
+    def set_latent(self, latent: int, scale: float = 1.0, bias: float = 0.0, override: float | None = None) -> None:
+        """Play value * scale + bias, or `override` where it is a number."""
+
+    def latent(self, latent: int) -> LatentControl: ...
+    def latent_values(self) -> NDArray[np.float32]:
+        """The latents as last played, (latents,)."""
+
+    def store_snapshot(self, slot: int) -> None:
+        """Keep the latents now playing.
+
+        Slot 0 is heard at morph 0, slot 1 at morph 1, while `morphing` is on.
+        """
+
+    def recall_snapshot(self, slot: int) -> None:
+        """Freeze at kept latents."""
+
+    def reset(self) -> None:
+        """Histories to silence at the next process; what sounded runs out."""
+
+    def meters(self) -> Meters:
+        """Peaks, worst_load and late_hops since reset_meters; load: share of real time, smoothed."""
+
+    def reset_meters(self) -> None: ...
+
 def cpu_features() -> list[str]:
     """Instruction sets that this machine can run, slowest first."""
 

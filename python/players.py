@@ -59,16 +59,15 @@ class ScriptPlayer:
     def play(self, x: Audio) -> Audio:
         import torch
 
-        mono = self.card["channels"] == 1
-        if mono:
-            streams = x[:, None]
-        else:
-            streams = np.repeat(x, 2, axis=0)[None] if len(x) == 1 else x[None]
+        channels, mono = len(x), self.card["channels"] == 1
+        if channels < self.card["channels"]:
+            x = np.repeat(x, 2, axis=0)
         with torch.no_grad():
-            y: Audio = self._run(torch.from_numpy(streams)).numpy()  # (streams, model channels, frames)
+            # (streams, model channels, frames)
+            y: Audio = self._run(torch.from_numpy(x[:, None] if mono else x[None])).numpy()
         if mono:
             return y[:, 0]
-        return y[0].mean(axis=0, keepdims=True) if len(x) == 1 else y[0]
+        return y[0].mean(axis=0, keepdims=True) if channels == 1 else y[0]
 
     def _run(self, x: Any) -> Any:
         if self._latents is None:

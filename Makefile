@@ -8,7 +8,7 @@ NATIVE := CMakeLists.txt $(shell find cpp/include cpp/src cpp/bindings cpp/bench
 .PHONY: help demo test lint format bench soak fuzz clean
 
 help:
-	@echo "make demo     synthesise an instrument, train briefly, export, render, draw: look into demo/"
+	@echo "make demo     synthesise an instrument, train briefly, export, render, draw, play it in Pd: look into demo/"
 	@echo "make test     every test but the soak tests, C++ ones also under sanitizers and on emulated processors"
 	@echo "make lint     ruff, mypy, clang-format, clang-tidy"
 	@echo "make format   let ruff and clang-format rewrite what they can"
@@ -24,6 +24,7 @@ $(READY): pyproject.toml $(NATIVE)
 	@touch $@
 
 demo: $(READY)
+	.ci/native pd
 	$(BIN)/ravel demo --out demo
 
 test: $(READY)

@@ -1,4 +1,4 @@
-"""`ravel demo`: an instrument from nothing: corpus, training, export, render, picture, in a few minutes."""
+"""`ravel demo`: an instrument from nothing: corpus, training, export, render, picture, Pure Data, in a few minutes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import export, pictures, train
+from . import export, pd, pictures, train
 from .audio import read_audio, write_wav
 from .card import Card
 from .cli import Parser, run_verb
+from .errors import RavelError
 from .info import latency
 from .model.autoencoder import Autoencoder
 from .model.config import Config
@@ -34,8 +35,11 @@ QUICK += ["--augment-gain", "0", "--augment-phase", "0", "--augment-compress", "
 SPEED_BLOCK, SPEED_SECONDS = 512, 4.0
 
 
-def demo(out: Path, corpus_seconds: float, budget: str) -> str:
-    """Make everything in `out` and return the summary. What an earlier demo left there is made anew."""
+def demo(out: Path, corpus_seconds: float, budget: str, external: Path) -> str:
+    """Make everything in `out` and return the summary. What an earlier demo left there is made anew.
+
+    `external`: the folder of `ravel~` for Pure Data.
+    """
     corpus, run, ts = out / "corpus", Run(out / "run"), out / "demo.ts"
     _say(1, f"synthesising {corpus_seconds:g} s of a bowed and plucked string into {corpus}")
     synthesise_corpus(corpus, corpus_seconds, RATE_HZ)
@@ -65,7 +69,26 @@ def demo(out: Path, corpus_seconds: float, budget: str) -> str:
         card["latents"],
         title,
     )
-    return summary(out, card, history, times_real_time(instrument))
+    _say(6, "playing the phrase through Pure Data")
+    in_pd = through_pd(out, external)
+    return summary(out, card, history, times_real_time(instrument), in_pd)
+
+
+def through_pd(out: Path, external: Path) -> str:
+    """Where real Pd's recording of `demo.ravel` is and by how much it differs from the render, or why there is none."""
+    target = out / "through_pd.wav"
+    target.unlink(missing_ok=True)
+    try:
+        heard = pd.play(out / "demo.ravel", out / "input.wav", target, external)
+    except RavelError as error:
+        return f"not played: {error}"
+    sound, rendered = read_audio(target)[0], read_audio(out / "resynthesis.wav")[0]
+    late = heard.latency_samples
+    difference = np.abs(sound[:, late : late + rendered.shape[1]] - rendered).max() / np.abs(rendered).max()
+    return (
+        f"{target}: ravel~ in Pd {heard.pd}, late by the {late} samples that it reports "
+        f"({1000 * late / RATE_HZ:.1f} ms), differs from the render by {difference:.0e} of its peak"
+    )
 
 
 def untrained(run: Run, recordings: Path) -> pictures.Entry:
@@ -101,7 +124,7 @@ def times_real_time(instrument: Instrument, block_samples: int = SPEED_BLOCK) ->
     return calls * block / instrument.sample_rate_hz / elapsed
 
 
-def summary(out: Path, card: Card, history: Sequence[pictures.Entry], speed: float) -> str:
+def summary(out: Path, card: Card, history: Sequence[pictures.Entry], speed: float, in_pd: str) -> str:
     """What was made, in a few lines."""
     first, last = history[0], history[-1]
     delay, rate, hop = (
@@ -116,8 +139,8 @@ def summary(out: Path, card: Card, history: Sequence[pictures.Entry], speed: flo
         "speed": f"{speed:.1f} x real time on one thread, in blocks of {max(SPEED_BLOCK, hop)}",
         "held out": f"distance {first['validation']['distance']:.2f} before training, "
         f"{last['validation']['distance']:.2f} after {last['step']} steps in {last['seconds']:.0f} s",
-        "model": f"{card['latents']} latents: {out / 'demo.ts'} for nn~ in Max and Pd, "
-        f"{out / 'demo.ravel'} for the engine",
+        "model": f"{card['latents']} latents: {out / 'demo.ravel'} for ravel~, {out / 'demo.ts'} for nn~",
+        "Pd": in_pd,
         "listen": f"{out / 'input.wav'}, {out / 'resynthesis.wav'}",
         "look": f"{out / 'demo.png'}; tensorboard --logdir {out}",
     }
@@ -125,7 +148,7 @@ def summary(out: Path, card: Card, history: Sequence[pictures.Entry], speed: flo
 
 
 def _say(step: int, what: str) -> None:
-    print(f"[{step}/5] {what}", flush=True)
+    print(f"[{step}/6] {what}", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,8 +156,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", default="demo", type=Path, help="folder to make everything in (default: demo)")
     parser.add_argument("--budget", default="260s", help="time for training (default: 260s)")
     parser.add_argument("--seconds", default=150.0, type=float, help="of corpus (default: 150)")
+    parser.add_argument(
+        "--pd", default="build/hosts/pd", type=Path, help="folder of ravel~ for Pure Data, if it is built"
+    )
     options = parser.parse_args(argv)
-    print("\n" + demo(options.out, options.seconds, options.budget))
+    print("\n" + demo(options.out, options.seconds, options.budget, options.pd))
     return 0
 
 

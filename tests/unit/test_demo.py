@@ -26,7 +26,9 @@ def test_everything_is_there_and_may_be_made_again(
     for name in stale:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text("of an earlier demo")
-    assert run_verb("demo", demo.main, ["--out", str(out), "--budget", "1s", "--seconds", "12"]) == 0
+    (out / "through_pd.wav").write_text("of an earlier demo")
+    words = ["--out", str(out), "--budget", "1s", "--seconds", "12", "--pd", str(tmp_path / "nothing")]
+    assert run_verb("demo", demo.main, words) == 0
     made = {path.name for path in out.iterdir() if not path.name.startswith(".")}
     assert made == {"corpus", "run", "demo.ts", "demo.ravel", "input.wav", "resynthesis.wav", "demo.png"}
     assert not any((out / name).read_bytes() == b"of an earlier demo" for name in stale)
@@ -40,6 +42,7 @@ def test_everything_is_there_and_may_be_made_again(
     assert f"{latency(card)[64]} samples" in said
     assert "x real time on one thread" in said
     assert "before training" in said
+    assert "not played: there is no" in said  # no Pd, or no ravel~: with both it is in tests/hosts
 
 
 def test_the_held_out_phrase_is_not_in_the_corpus(tmp_path: Path) -> None:

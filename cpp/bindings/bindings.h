@@ -89,7 +89,9 @@ inline std::string shape_text(const py::array& array) {
   return text + (array.ndim() == 1 ? ",)" : ")");
 }
 
-inline std::string text_of(const py::array& array) { return py::str(array.dtype()).cast<std::string>() + shape_text(array); }
+inline std::string text_of(const py::array& array) {
+  return py::str(array.dtype()).cast<std::string>() + shape_text(array);
+}
 
 inline bool is_float32(const py::array& array) { return array.dtype().equal(py::dtype::of<float>()); }
 

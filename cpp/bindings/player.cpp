@@ -306,15 +306,14 @@ void bind_player(py::module_& m) {
       .def("set", &PyPlayer::set, "name"_a, "value"_a,
            "Turn a control, clamped to its range, or a switch. From any thread.")
       .def("get", &PyPlayer::get, "name"_a, "A control's value or a switch's state, as set.")
-      .def("set_latent", &PyPlayer::set_latent, "latent"_a, "scale"_a = 1.0, "bias"_a = 0.0,
-           "override"_a = py::none(), "Play value * scale + bias, or `override` where it is a number.")
+      .def("set_latent", &PyPlayer::set_latent, "latent"_a, "scale"_a = 1.0, "bias"_a = 0.0, "override"_a = py::none(),
+           "Play value * scale + bias, or `override` where it is a number.")
       .def("latent", &PyPlayer::latent, "latent"_a, "scale, bias and override of a latent, as set.")
       .def("latent_values", &PyPlayer::latent_values, "The latents as last played, float32 (latents,).")
       .def("store_snapshot", &PyPlayer::store_snapshot, "slot"_a,
            "Keep the latents now playing. Slot 0 is heard at morph 0, slot 1 at morph 1, while `morphing` is on.")
       .def("recall_snapshot", &PyPlayer::recall_snapshot, "slot"_a, "Freeze at kept latents.")
-      .def_property("seed", &PyPlayer::seed, &PyPlayer::set_seed,
-                    "Which noise: equal seeds repeat.")
+      .def_property("seed", &PyPlayer::seed, &PyPlayer::set_seed, "Which noise: equal seeds repeat.")
       .def_property("offline", &PyPlayer::offline, &PyPlayer::set_offline, "Not real time: a worker is waited for.")
       .def("reset", &PyPlayer::reset, "Histories to silence at the next process; what sounded runs out.")
       .def("meters", &PyPlayer::meters,

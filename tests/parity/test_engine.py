@@ -233,6 +233,17 @@ def test_low_as_it_is_trained(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(data=st.data())
 def test_blocks_streams_and_slices_change_no_bit(data: st.DataObject, folder: Path) -> None:
+    assert_no_bit_changes(data, folder)
+
+
+@pytest.mark.soak
+@settings(max_examples=5000, deadline=None, database=None)
+@given(data=st.data())
+def test_nothing_drawn_changes_a_bit(data: st.DataObject, folder: Path) -> None:
+    assert_no_bit_changes(data, folder)
+
+
+def assert_no_bit_changes(data: st.DataObject, folder: Path) -> None:
     name = data.draw(st.sampled_from(sorted(MODELS)))
     method = data.draw(st.sampled_from(METHODS))
     isa = data.draw(st.sampled_from(native.cpu_features()))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +331,28 @@ def test_one_engine_in_two_threads_is_refused_not_undefined(model: native.Model)
     assert all("another thread" in text for text in refusals)
     engine.reset()
     assert np.array_equal(engine.process(x), native.Engine(model).process(x))
+
+
+def test_the_interpreter_is_free_while_it_plays(model: native.Model) -> None:
+    """Only while `process` runs is a reset refused; Python can see that only if it runs meanwhile."""
+    x, engine, seen = np.tile(sound(1), (1, 1, 100)), native.Engine(model), threading.Event()
+
+    def play() -> None:
+        for _ in range(3000):
+            if seen.is_set():
+                break
+            with suppress(native.Error):
+                engine.process(x)
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    while thread.is_alive() and not seen.is_set():
+        try:
+            engine.reset()
+        except native.Error:
+            seen.set()
+    thread.join()
+    assert seen.is_set()
 
 
 def test_engines_in_threads_run_side_by_side(model: native.Model) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def test_a_block_of_seconds_is_a_block(file: Callable[..., Path]) -> None:
         assert prepared(model, mode=mode, max_block=65536).active_mode == "inline"
 
 
-@pytest.mark.parametrize("streams", [2, 5])
+@pytest.mark.parametrize("streams", [2, 5, 70])
 def test_a_mono_model_plays_every_channel(model: native.Model, streams: int) -> None:
     x = sound(streams)
     player = prepared(model, in_channels=streams, out_channels=streams)
@@ -527,3 +528,25 @@ def test_one_player_in_two_threads_is_refused_not_undefined(model: native.Model)
     for thread in threads:
         thread.join()
     assert all("another thread" in text for text in refusals)
+
+
+def test_the_interpreter_is_free_while_it_plays(model: native.Model) -> None:
+    """Only while one call runs is another refused; Python can see that only if it runs meanwhile."""
+    player, x, seen = prepared(model), sound(frames=400 * HOP), threading.Event()
+
+    def play() -> None:
+        for _ in range(1000):
+            if seen.is_set():
+                break
+            with suppress(native.Error):
+                player.process(x)
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    while thread.is_alive() and not seen.is_set():
+        try:
+            player.process(x[:, :0])
+        except native.Error:
+            seen.set()
+    thread.join()
+    assert seen.is_set()

@@ -541,7 +541,9 @@ def test_the_stub_names_what_is_there() -> None:
     stub = ast.parse((Path(native.__file__).parent / "_native.pyi").read_text())
     said = {node.name: node for node in stub.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
     there = {name for name in dir(native) if not name.startswith("_")}
-    shapes = {name for name, node in said.items() if "TypedDict" in ast.dump(node)}  # of answers: no names of the module
+    shapes = {
+        name for name, node in said.items() if "TypedDict" in ast.dump(node)
+    }  # of answers: no names of the module
     assert there == said.keys() - shapes
     for name in ("Model", "Engine", "Player"):
         body = said[name].body

@@ -10,9 +10,9 @@ namespace {
 
 // Small hops are for playing live: there the shorter resampler's latency is worth more than the last kilohertz.
 constexpr int kLiveHop = 256;
-constexpr int kMostHops = 8;  // that one engine call takes: weights are read once for all of them
+constexpr int kMostHops = 8;        // that one engine call takes: weights are read once for all of them
 constexpr int kMostStreams = 1024;  // as the engine
-constexpr double kTiny = 1e-6;  // samples; far above rounding, far below a tenth of a sample
+constexpr double kTiny = 1e-6;      // samples; far above rounding, far below a tenth of a sample
 
 int stream_count(const MethodInfo& info, const Host& host) {
   const int in = host.in_channels / info.in_channels, out = host.out_channels / info.out_channels;

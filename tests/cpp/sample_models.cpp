@@ -356,19 +356,18 @@ SampleFile echo(const EchoOptions& o) {
   const json gather = build.conv("front.0", o.channels, 2 * size, {.kernel = o.hop, .stride = o.hop});
   const json scatter = build.upsample("back.0", size, o.channels, o.hop, 1);
   // latent t * channels + c is sample t of channel c
-  auto& in = build.file.tensor("front.0.weight").values;   // (2 * size, hop, channels)
-  auto& out = build.file.tensor("back.0.weight").values;   // (hop * channels, 1, size)
+  auto& in = build.file.tensor("front.0.weight").values;  // (2 * size, hop, channels)
+  auto& out = build.file.tensor("back.0.weight").values;  // (hop * channels, 1, size)
   std::fill(in.begin(), in.end(), 0.0F);
   std::fill(out.begin(), out.end(), 0.0F);
   for (int i = 0; i < size; ++i) {
     in[static_cast<std::size_t>(i) * size + i] = o.gain;
     out[static_cast<std::size_t>(i) * size + i] = 1.0F;
   }
-  const json graph = {
-      {"front", build.serial("front", {gather, build.delay("front.1", 2 * size, o.delay_frames)})},
-      {"latent", build.variational(size, size, 1)},
-      {"completion", build.fill(size, size, 0)},
-      {"back", build.serial("back", {scatter, build.delay("back.1", o.channels, o.delay_samples)})}};
+  const json graph = {{"front", build.serial("front", {gather, build.delay("front.1", 2 * size, o.delay_frames)})},
+                      {"latent", build.variational(size, size, 1)},
+                      {"completion", build.fill(size, size, 0)},
+                      {"back", build.serial("back", {scatter, build.delay("back.1", o.channels, o.delay_samples)})}};
   describe(build.file, graph, {o.channels, o.hop, size, size}, false);
   json card = json::parse(build.file.metadata["card"]);
   card["sample_rate_hz"] = o.sample_rate_hz;

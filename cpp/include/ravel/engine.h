@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ravel/model.h"
+#include "ravel/nonblocking.h"
 
 namespace ravel {
 
@@ -48,28 +49,33 @@ class Engine {
 
   // Everything below is for the audio thread: no allocation, lock or system call.
 
-  // `hops` whole hops, 1 to max_hops. NaN and infinity in audio or latents count as 0. in[stream * in_channels + channel] points at hops * in_frames() values, out alike;
-  // they must not overlap.
-  void process(const float* const* in, float* const* out, int hops) noexcept;
+  // `hops` whole hops, 1 to max_hops. in[stream * in_channels + channel] points at hops * in_frames() values, out alike;
+  // they must not overlap. NaN and infinity in audio or latents count as 0.
+  void process(const float* const* in, float* const* out, int hops) noexcept RAVEL_NONBLOCKING;
 
   // One callback of the sliced schedule is begin, advance, end. `begin` takes the slice's share of audio and runs the
   // layers that keep up with it; `advance` does a share of the core; `end` runs the last layers and gives the slice's
   // share of audio. A latent frame is read in the first slice of a hop, and the newest one is given in every slice.
   // The same samples as `process`, sliced_delay_samples() later; between resets, use one or the other.
-  void begin(const float* const* in) noexcept;
-  void advance() noexcept;
-  void end(float* const* out) noexcept;
+  void begin(const float* const* in) noexcept RAVEL_NONBLOCKING;
+  void advance() noexcept RAVEL_NONBLOCKING;
+  void end(float* const* out) noexcept RAVEL_NONBLOCKING;
 
   // Histories to silence, noise to its start, the sliced schedule to the first slice.
-  void reset() noexcept;
+  void reset() noexcept RAVEL_NONBLOCKING;
 
-  void set_temperature(float value) noexcept;  // of the latent when encoding: 0 plays the mean
-  void set_fill(float value) noexcept;         // latents that were not exported: 0 rests them, 1 lets them wander
-  void set_noise(bool on) noexcept;            // the filtered-noise part of the sound
-  void set_seed(std::int64_t seed) noexcept;
-  void set_scale(int latent, float value) noexcept;  // latent * scale + bias before decoding
-  void set_bias(int latent, float value) noexcept;
-  void set_latent_hook(const LatentHook& hook) noexcept;  // after scale and bias
+  // Of the latent when encoding: 0 plays the mean.
+  void set_temperature(float value) noexcept RAVEL_NONBLOCKING;
+  // Latents that were not exported: 0 rests them, 1 lets them wander.
+  void set_fill(float value) noexcept RAVEL_NONBLOCKING;
+  // The filtered-noise part of the sound.
+  void set_noise(bool on) noexcept RAVEL_NONBLOCKING;
+  void set_seed(std::int64_t seed) noexcept RAVEL_NONBLOCKING;
+  // latent * scale + bias before decoding.
+  void set_scale(int latent, float value) noexcept RAVEL_NONBLOCKING;
+  void set_bias(int latent, float value) noexcept RAVEL_NONBLOCKING;
+  // After scale and bias.
+  void set_latent_hook(const LatentHook& hook) noexcept RAVEL_NONBLOCKING;
 
   const Settings& settings() const noexcept;
   int in_frames() const noexcept;             // of one hop

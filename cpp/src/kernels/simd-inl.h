@@ -268,7 +268,7 @@ Plan plan_of(const Tiles& tiles, const Conv& c) noexcept {
   const int pair = w.format == f32 ? 1 : 2;
   const int run = (w.run + pair - 1) / pair * pair;  // with what pads it
   const std::ptrdiff_t step_bytes = std::ptrdiff_t(w.width) * (w.format == f32 ? sizeof(float) : sizeof(std::uint16_t));
-  const bool touch = c.x.tap_stride == run;
+  const bool touch = w.run == run && c.x.tap_stride == run;
   return {.tiles = tiles.of[choice],
           .vectors = kVectorChoices[choice],
           .tile_rows = most_rows(w.format, choice),

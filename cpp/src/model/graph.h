@@ -33,7 +33,8 @@ struct Combine {  // branches over one input, each late by `waits` frames of its
   std::vector<Node> branches;
   std::vector<int> waits;
 };
-struct Conv1d {  // weight (out, kernel, in / groups); output n sees rows n * stride - history .. + (kernel - 1) * dilation
+// Weight (out, kernel, in / groups); output n sees rows n * stride - history .. + (kernel - 1) * dilation.
+struct Conv1d {
   int kernel = 1, stride = 1, dilation = 1, groups = 1, hold = 0;
   Tensor weight;
   std::vector<float> bias;  // empty: none

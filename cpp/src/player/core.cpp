@@ -18,7 +18,7 @@ int ramp_hops(const Info& info) {
 
 }  // namespace
 
-Core::Core(std::shared_ptr<const Model> model, Method method, const Settings& settings, Board& board)
+Core::Core(const std::shared_ptr<const Model>& model, Method method, const Settings& settings, Board& board)
     : board_(board),
       in_channels_(settings.streams * model->info().method(method).in_channels),
       out_channels_(settings.streams * model->info().method(method).out_channels),

@@ -13,7 +13,7 @@ namespace ravel::player {
 
 class Core {
  public:
-  Core(std::shared_ptr<const Model> model, Method method, const Settings& settings, Board& board);
+  Core(const std::shared_ptr<const Model>& model, Method method, const Settings& settings, Board& board);
 
   void run(const float* const* in, float* const* out, int hops) noexcept;
   void slice(const float* const* in, float* const* out) noexcept;

@@ -38,7 +38,7 @@ Shaper::Shaper(Board& board, int latents, int streams, int ramp_frames)
   hold_mix_.jump(held_ != Board::kFree ? 1.0f : 0.0f);
   for (int s = 0; s < streams; ++s) {
     for (int i = 0; i < latents_; ++i) {
-      const auto at = static_cast<std::size_t>(s * latents_ + i);
+      const auto at = static_cast<std::size_t>(s) * latents_ + i;
       morph_[at].jump(morphed(s, i));
       // what was held before this engine came is held on
       hold_[at].jump(held_ >= Board::kSnapshot
@@ -116,7 +116,7 @@ void Shaper::morph(float* z, int stream) noexcept {
   const float mix = morph_mix_.now();
   if (mix == 0) return;
   for (int i = 0; i < latents_; ++i) {
-    Ramp& value = morph_[static_cast<std::size_t>(stream * latents_ + i)];
+    Ramp& value = morph_[static_cast<std::size_t>(stream) * latents_ + i];
     const float to = morphed(stream, i);
     if (morph_begins_) value.jump(to);
     value.aim(to, ramp_frames_);
@@ -129,7 +129,7 @@ void Shaper::hold(float* z, int stream) noexcept {
   const bool capture = capture_[static_cast<std::size_t>(stream)];
   capture_[static_cast<std::size_t>(stream)] = false;
   for (int i = 0; i < latents_; ++i) {
-    const auto at = static_cast<std::size_t>(stream * latents_ + i);
+    const auto at = static_cast<std::size_t>(stream) * latents_ + i;
     Ramp& value = hold_[at];
     if (held_ >= Board::kSnapshot) {
       value.aim(board_.snapshots[static_cast<std::size_t>(held_ - Board::kSnapshot)].at(stream, i), ramp_frames_);

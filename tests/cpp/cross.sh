@@ -23,7 +23,7 @@ emulated "x86-64 of 2010 (SSE4)" qemu-x86_64 -cpu Westmere "$tests"
 emulated "x86-64 of 2013 (AVX2)" qemu-x86_64 -cpu Haswell "$tests"
 
 quietly cmake -S "$root" -B "$arm" -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
-  -DCMAKE_CXX_COMPILER=$cross -DRAVEL_PYTHON=OFF
+  -DCMAKE_CXX_COMPILER=$cross -DRAVEL_PYTHON=OFF -DRAVEL_PLAYER=OFF
 quietly cmake --build "$arm" --target ravel_kernels --parallel 2
 quietly $cross -std=c++20 -O1 -static -I"$root/cpp/include" -I"$root/cpp/src" "$root/tests/cpp/test_kernels.cpp" \
   "$root/tests/cpp/main.cpp" "$arm/cpp/src/kernels/libravel_kernels.a" -o "$arm/kernel_tests"

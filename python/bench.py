@@ -78,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows.append(row)
     if args.json:
         with atomic_write(args.json) as temporary:
-            figures = [asdict(row) | ({"ratio": row.ratio} if isinstance(row, Row) else {}) for row in rows]
-            temporary.write_text(json.dumps({"machine": about, "rows": figures}, indent=2))
+            found = [asdict(row) | ({"ratio": row.ratio} if isinstance(row, Row) else {}) for row in rows]
+            temporary.write_text(json.dumps({"machine": about, "rows": found}, indent=2))
     return 0
 
 
@@ -142,8 +142,7 @@ def first_calls(args: argparse.Namespace) -> Iterator[Row]:
 
 
 def engine(args: argparse.Namespace) -> Iterator[Figure]:
-    """The table of the engine; its own seconds are for calls that take milliseconds."""
-
+    """The table of the engine."""
     with threads(1):
         scripts = [lambda shell: loaded(plain_script(shell)), loaded_export]
         yield from figures(args.seconds, args.preset, deployed_from, scripts)
@@ -342,7 +341,7 @@ def milliseconds(call: Callable[[], Any]) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
-def alternate(calls: Sequence[Callable[[], Any]], seconds: float, rounds: int = 3, warm_up: int = 1) -> list[float]:
+def alternate(calls: Sequence[Callable[[], Any]], seconds: float, rounds: int = 3) -> list[float]:
     """Median milliseconds of each call, in turns, so that a busy machine slows all of them alike."""
     for call in calls:
         call()

@@ -10,12 +10,18 @@ from typing import Any
 
 from .errors import RavelError
 
+SUFFIXES = (".ts", ".ravel")
 FORMAT = 1
 ENTRY = "ravel.json"
 RAVEL_FORMAT = 1  # of the `.ravel`, whose card is one of its parts
 HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
 
 Card = dict[str, Any]
+
+
+def is_model_file(model: str) -> bool:
+    """Whether a command's word means a file; any other is a run."""
+    return Path(model).suffix in SUFFIXES or Path(model).is_file()
 
 
 def read_card(path: str | Path) -> Card:

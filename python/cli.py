@@ -16,12 +16,12 @@ from .errors import RavelError
 # A verb is a module of this package with `main(argv) -> int`; it is imported only when it is asked for.
 VERBS = {
     "train": "learn an instrument from a folder of recordings, or resume a run",
-    "export": "turn a run into a .ts that nn~ for Max and Pd loads",
-    "render": "send sound files through a .ts or a run",
-    "info": "print what a .ts or a run is: rate, latents, latency, training",
+    "export": "turn a run into a .ravel for ravel~ and the engine, and a .ts for nn~",
+    "render": "send sound files through a .ravel, a .ts or a run",
+    "info": "print what a .ravel, a .ts or a run is: rate, latents, latency, training",
     "demo": "hear it without recordings: corpus, training, export, render, picture",
     "profile": "how fast models run here, against every deadline, and where the time goes",
-    "bench": "measure training and streaming speed on this machine",
+    "bench": "how fast training, scripts and the engine are on this machine",
 }
 
 FAILED, INTERRUPTED = 2, 130
@@ -63,6 +63,14 @@ class Parser(argparse.ArgumentParser):
 def _did_you_mean(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f", did you mean {close[0]}?" if close else ""
+
+
+def positive(text: str) -> int:
+    """A whole argument above 0."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
 
 
 def run_verb(verb: str, main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:

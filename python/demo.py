@@ -12,7 +12,7 @@ import torch
 
 from . import export, pd, pictures, train
 from .audio import read_audio, write_wav
-from .card import Card
+from .card import Card, delay_samples
 from .cli import Parser, run_verb
 from .errors import RavelError
 from .info import latency
@@ -127,11 +127,7 @@ def times_real_time(instrument: Instrument, block_samples: int = SPEED_BLOCK) ->
 def summary(out: Path, card: Card, history: Sequence[pictures.Entry], speed: float, in_pd: str) -> str:
     """What was made, in a few lines."""
     first, last = history[0], history[-1]
-    delay, rate, hop = (
-        card["methods"]["forward"]["delay_samples"],
-        card["sample_rate_hz"],
-        card["hop_samples"],
-    )
+    delay, rate, hop = delay_samples(card, "forward"), card["sample_rate_hz"], card["hop_samples"]
     total = latency(card)[64]
     rows = {
         "latency": f"{delay} samples, {1000 * delay / rate:.1f} ms; with the wait for a hop of {hop} in a "

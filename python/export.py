@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import runs
+from .card import SUFFIXES
 from .cli import Parser, run_verb
 from .errors import RavelError
 from .info import latency_page
-
-SUFFIXES = (".ts", ".ravel")
 
 
 def parser() -> argparse.ArgumentParser:

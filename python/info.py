@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from .card import Card, delay_samples, hop_wait_samples, read_card
+from .card import Card, delay_samples, hop_wait_samples, is_model_file, read_card
 from .cli import Parser, run_verb
 from .errors import RavelError
 
@@ -17,7 +16,7 @@ BAR = 32  # characters of a full bar
 
 def card_of(model: str) -> Card:
     """The card of a `.ts` or `.ravel`, or the one that a run, by name or folder, would be exported with."""
-    if Path(model).suffix in (".ts", ".ravel") or Path(model).is_file():
+    if is_model_file(model):
         return read_card(model)
     from . import runs  # a file's card is read without torch
     from .streaming import deploy

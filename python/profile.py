@@ -21,13 +21,14 @@ from .benchmarks import roofline
 from .benchmarks.clocks import BINS_A_DECADE, Call, Spread, Times, alternate, cores, evict, machine, spread
 from .benchmarks.contestants import METHODS, Contestant, EngineContestant, contestant, plain_contestant
 from .card import delay_samples, hop_wait_samples
-from .cli import Parser, run_verb
+from .cli import Parser, positive, run_verb
 from .errors import RavelError
 from .files import atomic_write
 
 BLOCKS = (64, 128, 256, 512, 1024, 2048)
 CURVE_BLOCK = 64  # samples of a callback on the latency curve, where the hop is longer
 LEAST_INSTANCE_BLOCK = 512  # shorter periods would measure how Python wakes its threads
+LEAST_OP = 1e-9  # seconds: a coarse clock sees none pass in a small op, and rates divide by them
 LATE_SHARE = 0.01  # of callbacks: more of them late is a broken deadline
 BARS = " ▁▂▃▄▅▆▇█"
 COLUMNS = 30  # of a histogram on a terminal
@@ -124,9 +125,9 @@ class Profile:
 def parser() -> argparse.ArgumentParser:
     p = Parser(prog="ravel profile", description=__doc__)
     p.add_argument("models", nargs="+", type=Path, help=".ravel and .ts files of one hop and rate, side by side")
-    p.add_argument("--blocks", nargs="+", type=_positive, default=BLOCKS, help="samples of a callback")
+    p.add_argument("--blocks", nargs="+", type=positive, default=BLOCKS, help="samples of a callback")
     p.add_argument("--method", nargs="+", choices=METHODS, default=["forward"], help="default: forward")
-    p.add_argument("--seconds", type=_seconds, default=1.0, help="of measuring, a model and block (default: 1)")
+    p.add_argument("--seconds", type=up_to_an_hour, default=1.0, help="of measuring, a model and block (default: 1)")
     p.add_argument("--isa", help="instruction set of the engine (default: the best of this machine)")
     p.add_argument("--against", choices=("plain",), help="also the script that cached convolutions make of the network")
     p.add_argument("--ops", type=int, default=15, metavar="N", help="rows of the table of ops (default: 15)")
@@ -137,14 +138,8 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-def _seconds(text: str) -> float:
+def up_to_an_hour(text: str) -> float:
+    """An argument in seconds."""
     value = float(text)
     if not 0 < value <= 3600:
         raise ValueError
@@ -199,9 +194,9 @@ def measured(profile: Profile, models: Sequence[Contestant], args: argparse.Name
         return iter(tqdm(steps, what, disable=True if args.quiet else None, leave=False))
 
     if engines:
-        (_,) = bar("roofline", [0])
-        profile.roof = roofline.measure(engines[0].model.isa, min(0.2, seconds / 5))
-        yield roof_text(profile.roof)
+        for engine in bar("roofline", engines[:1]):
+            profile.roof = roofline.measure(engine.model.isa, min(0.2, seconds / 5))
+            yield roof_text(profile.roof)
     for caches in ("hot", "cold"):
         for method, hops in bar(f"{caches} caches", rounds(args.method, args.blocks, hop)):
             profile.rows += timed(profile, models, method, hops, args.blocks, seconds, caches)
@@ -321,7 +316,7 @@ def op_table(model: EngineContestant, method: str, roof: roofline.Roofline | Non
             OpRow(
                 op["name"],
                 op["kind"],
-                float(took),
+                max(float(took), LEAST_OP),
                 float(floor),
                 op["flops"],
                 op["weight_bytes"],

@@ -15,8 +15,8 @@ import soxr
 from tqdm import tqdm
 
 from .audio import AUDIO_EXTENSIONS, Audio, AudioInfo, probe, stream_audio, write_wav_blocks
-from .card import latents_for_fidelity, read_card
-from .cli import Parser, run_verb
+from .card import is_model_file, latents_for_fidelity, read_card
+from .cli import Parser, positive, run_verb
 from .errors import RavelError
 from .players import player
 
@@ -224,7 +224,7 @@ def render(
 @contextmanager
 def exported(model: str, latents: int | None, fidelity: float | None) -> Iterator[tuple[Path, int | None]]:
     """The file to play and how many of its latents: `model` itself, or a run exported for the occasion."""
-    if Path(model).suffix in (".ts", ".ravel") or Path(model).is_file():
+    if is_model_file(model):
         if fidelity is not None:
             latents = latents_for_fidelity(read_card(model)["fidelity_curve"], fidelity)
         yield Path(model), latents
@@ -242,14 +242,6 @@ def fraction(text: str) -> float:
     """An argument between 0 and 1."""
     value = float(text)
     if not 0 < value <= 1:
-        raise ValueError
-    return value
-
-
-def positive(text: str) -> int:
-    """A whole argument above 0."""
-    value = int(text)
-    if value < 1:
         raise ValueError
     return value
 

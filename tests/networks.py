@@ -11,9 +11,11 @@ from python.model import layers as L
 from python.model.autoencoder import Autoencoder
 from python.model.config import preset
 from python.runs import Trained
+from python.streaming import deploy
+from python.streaming.nn_tilde import Shell
 from python.training.pca import Principal
 
-SIZE = 8  # latents
+SIZE, KEPT = 8, 5  # latents, and how many of them a deployed network plays
 
 
 def trained(name: str = "low", **overrides: Any) -> Trained:
@@ -29,3 +31,12 @@ def trained(name: str = "low", **overrides: Any) -> Trained:
     components = torch.linalg.qr(torch.randn(SIZE, SIZE))[0].T.contiguous()
     principal = Principal(0.1 * torch.randn(SIZE), components, torch.linspace(2, 0.1, SIZE))
     return Trained(net, config, principal, {"steps": 0})
+
+
+def deployed(name: str, **overrides: Any) -> tuple[Trained, Shell]:
+    """A network whose noise is as loud as its tone, and its streaming shell."""
+    source = trained(name, **overrides)
+    for module in source.net.modules():
+        if isinstance(module, L.Amplitude):
+            module.offset = 0.0
+    return source, deploy.deploy(source, KEPT, True)

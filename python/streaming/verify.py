@@ -7,7 +7,6 @@ import json
 import math
 import random
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..errors import RavelError
+from ..players import engine_module
 from ..runs import Trained
 from .graph import golden, stored, with_weights
 from .nn_tilde import Shell
@@ -83,22 +83,16 @@ def ravel(path: Path, shell: Shell, weights: str) -> list[str]:
     for name, want in pair.items():
         _close(f"{name} read back", read[name], want)
     findings = [f"graph, {len(tensors)} tensors and the golden pair read back"]
-    native = engine_module()
-    if native is None:
-        findings.append("not played: the engine is not built here, `pip install .` in the project builds it")
+    native: ModuleType | None = None
+    try:
+        native = engine_module()
+    except RavelError as missing:
+        findings.append(f"not played: {missing}")
     else:
         findings += _engine(native, path, player)
     if weights != "fp32":
         findings += _cost(native, path, player, shell)
     return findings
-
-
-def engine_module() -> ModuleType | None:
-    """`python._native`, or None where it is not built."""
-    try:
-        return import_module(".._native", __package__)
-    except ImportError:
-        return None
 
 
 def _engine(native: ModuleType, path: Path, shell: Shell) -> list[str]:

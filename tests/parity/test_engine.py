@@ -22,16 +22,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from python import _native as native
-from python.model import layers as L
 from python.model.config import PRESETS
 from python.runs import Trained
 from python.streaming import deploy, graph, verify
 from python.streaming.nn_tilde import Shell
 from python.training.pca import Principal
-from tests.networks import trained
+from tests.networks import KEPT, deployed, trained
 
 Audio = NDArray[np.float32]
-KEPT = 5
 METHODS = ("forward", "encode", "decode")
 TOLERANCE = 1e-5  # of peak
 ROUNDED_DB = 40.0  # signal to error of native bfloat16 products, which round activations too
@@ -67,15 +65,6 @@ class Case:
     def hops(self) -> int:
         """Enough to be past the delay and to wrap buffers."""
         return max(10, -(-self.shell.delay // self.hop) + 4)
-
-
-def deployed(preset: str, **overrides: Any) -> tuple[Trained, Shell]:
-    """A network whose noise is as loud as its tone."""
-    source = trained(preset, **overrides)
-    for module in source.net.modules():
-        if isinstance(module, L.Amplitude):
-            module.offset = 0.0
-    return source, deploy.deploy(source, KEPT, True)
 
 
 @cache

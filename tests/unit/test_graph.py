@@ -21,12 +21,10 @@ from python.model import layers as L
 from python.model.config import PRESETS
 from python.streaming import deploy, graph
 from python.streaming.nn_tilde import Shell
-from tests import contract
-from tests.networks import trained
+from tests import contract, networks
 
 Rows = NDArray[np.float64]
 Node = dict[str, Any]
-KEPT = 5
 OPS = {"serial", "sum", "product", "conv1d", "upsample", "delay", "leaky_relu", "snake", "tanh", "amplitude"}
 OPS |= {"gated_half", "repeat", "filtered_noise", "variational", "fill"}
 FORMS = [(1, False), (2, False), (1, True), (2, True)]  # channels, centred
@@ -154,12 +152,8 @@ def late(x: Rows, frames: int) -> Rows:
 
 
 def deployed(name: str, **overrides: Any) -> tuple[Shell, dict[str, Any]]:
-    """A shell whose noise is as loud as its tone, and its card."""
-    source = trained(name, **overrides)
-    shell = deploy.deploy(source, KEPT, True)
-    for layer in shell.back.modules():
-        if isinstance(layer, L.Amplitude):
-            layer.offset = 0.0
+    """A shell and its card."""
+    source, shell = networks.deployed(name, **overrides)
     return shell, deploy.card(shell, source, name)
 
 

@@ -573,7 +573,7 @@ def test_latents_that_do_not_exist_are_refused(fidelity: float | None, latents: 
         deploy.latents_kept(trained().principal, fidelity, latents)
 
 
-@pytest.mark.parametrize(("kept", "streaming"), itertools.product((1, SIZE), (True, False)))
+@pytest.mark.parametrize(("kept", "streaming"), list(itertools.product((1, SIZE), (True, False))))
 def test_every_count_of_latents_exports(tmp_path: Path, quick: None, kept: int, streaming: bool) -> None:
     export(tmp_path / "a.ts", trained(), kept, streaming)
     module = torch.jit.load(tmp_path / "a.ts")

@@ -2,53 +2,12 @@
 #include "engine/blueprint.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
-#include <map>
-#include <new>
 #include <optional>
-#include <tuple>
 #include <utility>
 
-#include "kernels/pack.h"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "engine/packer.h"
 
 namespace ravel::engine {
-
-namespace {
-
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
-
-std::size_t rounded_up(std::size_t bytes, std::size_t multiple) { return (bytes + multiple - 1) / multiple * multiple; }
-
-}  // namespace
-
-Arena::Arena(std::size_t bytes) : bytes_(bytes) {
-  const std::size_t alignment = bytes >= kHugePage ? kHugePage : kernels::kAlignment;
-  const std::size_t size = rounded_up(std::max<std::size_t>(bytes, 1), alignment);
-#if defined(_MSC_VER)
-  auto* data = static_cast<std::byte*>(_aligned_malloc(size, alignment));
-#else
-  auto* data = static_cast<std::byte*>(std::aligned_alloc(alignment, size));
-#endif
-  if (data == nullptr) throw std::bad_alloc();
-  data_.reset(data);
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  if (alignment == kHugePage) madvise(data, size, MADV_HUGEPAGE);
-#endif
-  std::memset(data, 0, size);
-}
-
-void Arena::Free::operator()(std::byte* data) const noexcept {
-#if defined(_MSC_VER)
-  _aligned_free(data);
-#else
-  std::free(data);
-#endif
-}
 
 const char* name(Op::Kind kind) noexcept {
   switch (kind) {
@@ -69,67 +28,6 @@ const char* name(Op::Kind kind) noexcept {
 }
 
 namespace {
-
-// Weights that some program needs, packed once however many programs share them.
-class Packer {
- public:
-  explicit Packer(Blueprint& blueprint) : blueprint_(blueprint) {}
-
-  // Group `group` of `groups` of a weight (outputs, taps, run), `rows` results a hop. `owner` tells weights apart.
-  int add(const void* owner, int group, int groups, const graph::Tensor* tensor, const std::vector<float>* values,
-          const std::vector<float>* bias, kernels::Weights shape, int rows) {
-    const auto key = std::make_tuple(owner, group, shape.format);
-    if (const auto found = packed_.find(key); found != packed_.end()) return found->second;
-    shape.width = blueprint_.kernels->panel_width(shape.outputs, shape.format, rows);
-    shape.panels = (shape.outputs + shape.width - 1) / shape.width;
-    const int index = static_cast<int>(blueprint_.weights.size());
-    blueprint_.weights.push_back(shape);
-    jobs_.push_back({owner, group, groups, tensor, values, bias});
-    packed_.emplace(key, index);
-    return index;
-  }
-
-  void pack() {
-    std::size_t bytes = 0;
-    for (std::size_t i = 0; i < jobs_.size(); ++i) bytes += room(i);
-    blueprint_.arena = Arena(bytes);
-    std::byte* at = blueprint_.arena.data();
-    const void* converted = nullptr;  // the groups of a tensor follow each other
-    std::vector<float> all;
-    for (std::size_t i = 0; i < jobs_.size(); ++i) {
-      auto& weights = blueprint_.weights[i];
-      const Job& job = jobs_[i];
-      if (job.owner != converted) all = job.tensor != nullptr ? job.tensor->values() : *job.values;
-      converted = job.owner;
-      const float* share = all.data() + all.size() / job.groups * job.group;
-      const float* bias = has_bias(job) ? job.bias->data() + std::size_t(weights.outputs) * job.group : nullptr;
-      const std::size_t used = room(i);
-      weights =
-          kernels::pack(share, bias, weights.outputs, weights.taps, weights.run, weights.width, weights.format, at);
-      at += used;
-    }
-  }
-
- private:
-  struct Job {
-    const void* owner;
-    int group, groups;
-    const graph::Tensor* tensor;
-    const std::vector<float>* values;
-    const std::vector<float>* bias;
-  };
-
-  static bool has_bias(const Job& job) { return job.bias != nullptr && !job.bias->empty(); }
-
-  std::size_t room(std::size_t i) const {
-    const kernels::Weights& w = blueprint_.weights[i];
-    return kernels::packed_bytes(w.outputs, w.taps, w.run, w.width, w.format, has_bias(jobs_[i]));
-  }
-
-  Blueprint& blueprint_;
-  std::vector<Job> jobs_;
-  std::map<std::tuple<const void*, int, kernels::Format>, int> packed_;
-};
 
 // A signal as its reader wants it: late by `behind` rows, through leaky(slope).
 struct Value {

@@ -6,32 +6,16 @@
 #pragma once
 
 #include <array>
-#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "engine/arena.h"
 #include "kernels/kernels.h"
 #include "model/graph.h"
 #include "ravel/model.h"
 
 namespace ravel::engine {
-
-// Memory that weights are read from: huge pages where the system has them, since a hop walks through all of it.
-class Arena {
- public:
-  Arena() = default;
-  explicit Arena(std::size_t bytes);
-  std::byte* data() const noexcept { return data_.get(); }
-  std::size_t bytes() const noexcept { return bytes_; }
-
- private:
-  struct Free {
-    void operator()(std::byte* data) const noexcept;
-  };
-  std::unique_ptr<std::byte[], Free> data_;
-  std::size_t bytes_ = 0;
-};
 
 struct Buffer {
   int width = 0;    // values of a row

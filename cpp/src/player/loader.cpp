@@ -27,8 +27,8 @@ Key key_of(const std::string& path) {
 }  // namespace
 
 std::shared_ptr<const Model> load_shared(const std::string& path) {
-  static std::mutex mutex;
-  static std::map<Key, std::weak_ptr<const Model>> models;
+  static auto& mutex = *new std::mutex;  // never freed: a thread may load until the very end of the program
+  static auto& models = *new std::map<Key, std::weak_ptr<const Model>>;
   const std::lock_guard lock(mutex);  // held while reading, so that the second player finds what the first one reads
   std::erase_if(models, [](const auto& entry) { return entry.second.expired(); });
   const Key key = key_of(path);

@@ -119,6 +119,9 @@ class Player {
   float latent_value(int latent) const noexcept;  // as last played, for displays
   void store_snapshot(int slot) noexcept;         // 0 A, 1 B: the latents now playing
   void recall_snapshot(int slot) noexcept;        // freezes at it
+  // A latent of a snapshot, of stream 0 to 3: for a host's project.
+  float snapshot(int slot, int stream, int latent) const noexcept;
+  void set_snapshot(int slot, int stream, int latent, float value) noexcept;
   void set_seed(std::int64_t seed) noexcept;
   void request_reset() noexcept;  // histories to silence, at the next `process`
   void set_offline(bool offline) noexcept;

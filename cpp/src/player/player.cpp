@@ -64,6 +64,11 @@ class Rows {
   std::vector<float*> pointers_;
 };
 
+bool is_kept(int slot, int stream, int latent) noexcept {
+  return slot >= 0 && slot <= 1 && stream >= 0 && stream < player::kMostStreams && latent >= 0 &&
+         latent < player::kMostLatents;
+}
+
 void raise(std::atomic<float>& peak, float value) noexcept {
   if (value > peak.load(kRelaxed)) peak.store(value, kRelaxed);
 }
@@ -530,6 +535,15 @@ void Player::store_snapshot(int slot) noexcept {
 
 void Player::recall_snapshot(int slot) noexcept {
   if (slot == 0 || slot == 1) impl_->board.hold.store(Board::kSnapshot + slot, kRelaxed);
+}
+
+float Player::snapshot(int slot, int stream, int latent) const noexcept {
+  return is_kept(slot, stream, latent) ? impl_->board.snapshots[static_cast<std::size_t>(slot)].at(stream, latent) : 0;
+}
+
+void Player::set_snapshot(int slot, int stream, int latent, float value) noexcept {
+  if (is_kept(slot, stream, latent) && std::isfinite(value))
+    impl_->board.snapshots[static_cast<std::size_t>(slot)].put(stream, latent, value);
 }
 
 void Player::set_seed(std::int64_t seed) noexcept { impl_->board.seed.store(seed, kRelaxed); }

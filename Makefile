@@ -29,7 +29,7 @@ demo: $(READY)
 
 test: $(READY)
 	.ci/native test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from filelock import FileLock
 
 from python.streaming import deploy, graph
 from tests.networks import SIZE, trained
@@ -252,11 +253,13 @@ def build(*targets: str) -> Path:
         "-DCMAKE_BUILD_TYPE=Release",
     ]
     options += ["-G", "Ninja"] if shutil.which("ninja") else []
+    folder.mkdir(parents=True, exist_ok=True)
     for command in (
         [cmake, "-S", ROOT, "-B", folder, *options],
         [cmake, "--build", folder, "--parallel", "2", "--target", *targets],
     ):
-        done = subprocess.run(command, capture_output=True, text=True)
+        with FileLock(folder / ".lock"):  # tests run in several processes
+            done = subprocess.run(command, capture_output=True, text=True)
         if lacking := re.search(r"Build step for (\w+) failed|Failed to clone repository: '([^']+)'", done.stderr):
             pytest.skip(f"{lacking[1] or lacking[2]} could not be fetched, and is not installed: see .ci/packages")
         assert done.returncode == 0, done.stdout + done.stderr

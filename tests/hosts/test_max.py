@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 
 from python._native import Engine, Model
-from tests.hosts.conftest import ROOT, MakeModel, needed
+from tests.hosts.conftest import ROOT, MakeModel, build
 
 PACKAGE = ROOT / "externals" / "max" / "package"
 BLOCKS = (1, 16, 64, 256, 1000)
@@ -96,15 +95,7 @@ def program() -> Path:
     """The host with the external in it, built in build/hosts unless RAVEL_MAX_HOST names one."""
     if given := os.environ.get("RAVEL_MAX_HOST"):
         return Path(given)
-    folder = ROOT / "build" / "hosts"
-    cmake = needed("cmake", "it builds ravel~")
-    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
-    options = ["-DRAVEL_MAX=ON", "-DRAVEL_TESTS=ON", "-DRAVEL_PYTHON=OFF", "-DCMAKE_BUILD_TYPE=Release"]
-    steps = [["-S", ROOT, "-B", folder, *generator, *options], ["--build", folder, "-j2", "--target", "ravel_max_mock"]]
-    for step in steps:
-        done = subprocess.run([cmake, *step], capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "max" / "ravel_max_mock"
+    return build("ravel_max_mock") / "max" / "ravel_max_mock"
 
 
 @pytest.fixture

@@ -360,6 +360,7 @@ PYBIND11_MODULE(_native, m) {
   bind_model(m);
   bind_engine(m);
   bind_player(m);
+  m.attr("plays_scripts") = plays_scripts();
   m.def("cpu_features", &cpu_features, "Instruction sets that this machine can run, slowest first.");
   m.def("set_isa", &set_isa, "isa"_a, "The instruction set of models loaded from now on; None: the best.");
   m.def("peak_gflops", &peak_gflops, "seconds"_a = 0.2, "isa"_a = py::none(), "bf16_dot"_a = false,

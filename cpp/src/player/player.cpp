@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "kernels/kernels.h"
+#include "model/attributes.h"
 #include "player/board.h"
 #include "player/loader.h"
 #include "player/ramp.h"
@@ -162,6 +163,8 @@ struct Player::Impl {
           " samples later than the latency of " + std::to_string(latency) +
           " that the host knows; restart its audio so that it can make up for it");
     }
+    if (model->info().script && (mode == Mode::inline_ || mode == Mode::sliced))
+      say(model->info().name + " is TorchScript, which plays threaded, not " + name(mode));
     return voice;
   }
 
@@ -170,6 +173,7 @@ struct Player::Impl {
       auto next = request.model ? request.model : player::load_shared(request.path);
       const std::lock_guard lock(control);
       const auto before = std::exchange(model, std::move(next));
+      if (model != before && !model->info().remark.empty()) say(model->info().name + ": " + model->info().remark);
       try {
         if (prepared) delete pending.exchange(build(latency).release());
       } catch (...) {
@@ -187,10 +191,7 @@ struct Player::Impl {
     }
   }
 
-  void say(std::string text) {
-    const std::lock_guard lock(telling);
-    message = std::move(text);
-  }
+  void say(std::string text) { board.messages.say(std::move(text)); }
 
   void free_retired() {
     Voice* voice = retired.exchange(nullptr);
@@ -217,7 +218,7 @@ struct Player::Impl {
     }
     incoming = next;
     // hops keep to the player's beat, so that objects patched into each other stay together
-    const int hop = next->model()->info().hop_samples;
+    const int hop = next->beat();
     const int wait = next->resampled() ? 0 : static_cast<int>((hop - time.load(kRelaxed) % hop) % hop);
     incoming->wait(wait);
     until_fade = wait + next->latency();
@@ -394,8 +395,6 @@ struct Player::Impl {
   Method wanted_method;
   Mode wanted_mode = Mode::automatic;
   int wanted_core_slices = 0;
-  std::mutex telling;
-  std::string message;
 
   // ---- audio thread
   const kernels::Table& table = kernels::table(best_isa());
@@ -448,8 +447,7 @@ bool Player::loading() const noexcept { return impl_->loader.busy(); }
 
 std::string Player::take_message() {
   impl_->free_retired();
-  const std::lock_guard lock(impl_->telling);
-  return std::exchange(impl_->message, {});
+  return impl_->board.messages.take();
 }
 
 std::shared_ptr<const Model> Player::model() const {
@@ -460,6 +458,24 @@ std::shared_ptr<const Model> Player::model() const {
 std::string Player::path() const {
   const std::lock_guard lock(impl_->control);
   return impl_->path;
+}
+
+std::vector<AttributeInfo> Player::attributes() const {
+  const auto playing = model();
+  return playing ? playing->info().attributes : std::vector<AttributeInfo>{};
+}
+
+void Player::set_attribute(const std::string& name, const Values& values) {
+  const auto playing = model();
+  if (!playing) throw Error("attribute " + name + ": no model is loaded yet");
+  impl_->board.attributes.set(name, fitted(find_attribute(playing->info(), name), values));
+}
+
+Values Player::attribute(const std::string& name) const {
+  const auto playing = model();
+  if (!playing) throw Error("attribute " + name + ": no model is loaded yet");
+  const AttributeInfo& about = find_attribute(playing->info(), name);
+  return impl_->board.attributes.get(&playing->info(), name).value_or(about.initial);
 }
 
 void Player::process(const float* const* in, float* const* out, int frames) noexcept {

@@ -38,6 +38,7 @@ class Voice {
   int latency() const noexcept { return latency_; }
   Mode mode() const noexcept { return plan_.mode; }
   bool resampled() const noexcept { return !rates_.same(); }
+  int beat() const noexcept { return hop_ * plan_.hops; }  // samples after which it begins anew
 
   Voice* next = nullptr;  // of those that wait to be freed
 

@@ -17,6 +17,8 @@ class Worker {
   Worker(Core& core, int in_channels, int out_channels);
   ~Worker();
 
+  // A hop here is what the engine takes at once, of a script several.
+
   // Audio thread: hands over a hop and gives the result of the one before. Late: silence, and false. `offline`: waits.
   bool exchange(const float* const* in, float* const* out, bool offline) noexcept;
   // Audio thread: the histories are cleared before the next hop.

@@ -31,6 +31,7 @@ class Rest {
     what();
     step_ = 1 / (kFadeSeconds * static_cast<float>(sample_rate_hz));
     gain_ = sound ? 1.0F : 0.0F;
+    begun_ = sound;
     asked_ = played_ = false;
     turn_.store(nobody, std::memory_order_release);
   }
@@ -44,22 +45,31 @@ class Rest {
   }
   void leave() noexcept { turn_.store(nobody, std::memory_order_release); }
 
-  // The next block: `played` it is heard, be it while it fades.
+  // The next block: `played` it is heard, be it while it fades; `begins` it is the first one to be.
   enum class Next { silent, begins, played };
   Next next(bool wanted) noexcept {
     on_ = wanted && !asked_.load(std::memory_order_relaxed);
     if (!on_ && gain_ == 0) {
+      begun_ = false;
       quiet_ = true;
       return Next::silent;
     }
     played_ = true;
-    return gain_ == 0 ? Next::begins : Next::played;
+    return begun_ || gain_ != 0 ? Next::played : Next::begins;
+  }
+  // Of what begins the first samples are the silence before it has come through: the fade in waits for its end.
+  void begin(int silent_samples) noexcept {
+    begun_ = true;
+    silent_ = silent_samples;
   }
   void fade(std::span<float* const> out, int frames) noexcept {
     if (gain_ == (on_ ? 1.0F : 0.0F)) return;
-    const float start = gain_, step = on_ ? step_ : -step_;
-    for (int i = 0; i < frames; ++i) {
-      gain_ = std::clamp(start + step * static_cast<float>(i + 1), 0.0F, 1.0F);
+    const int silent = on_ ? std::min(silent_, frames) : 0;
+    silent_ -= silent;
+    for (float* channel : out) std::fill_n(channel, silent, 0.0F);
+    const float step = on_ ? step_ : -step_;
+    for (int i = silent; i < frames; ++i) {
+      gain_ = std::clamp(gain_ + step, 0.0F, 1.0F);
       for (float* channel : out) channel[i] *= gain_;
     }
   }
@@ -70,8 +80,10 @@ class Rest {
 
   std::atomic<bool> asked_{false}, quiet_{false}, played_{false};
   std::atomic<int> turn_{nobody};
-  bool on_ = true;                      // audio thread
-  float gain_ = 1, step_ = 1e-3F;  // likewise; change of gain a sample
+  // Audio thread.
+  bool on_ = true, begun_ = true;
+  int silent_ = 0;
+  float gain_ = 1, step_ = 1e-3F;  // change of gain a sample
 };
 
 }  // namespace ravel

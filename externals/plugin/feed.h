@@ -33,7 +33,7 @@ class Feed {
  public:
   static constexpr std::size_t kSamples = 1 << 15, kFrames = 1 << 9;
 
-  Ring<kSamples> input, output;                 // mean of the channels, at the host's rate; `input` of the dry path as heard
+  Ring<kSamples> input, output;  // mean of the channels, at the host's rate; `input` of the dry path as heard
   std::array<Ring<kFrames>, kLatents> latents;  // one value a block of at least kBlock samples
   static constexpr int kBlock = 256;
   std::atomic<float> sample_rate_hz{48000};

@@ -12,13 +12,12 @@ namespace ravel::plugin {
 // The notes that sound, the newest counts. Audio thread.
 class Keys {
  public:
-  void reset() noexcept { *this = {}; }
   void press(int note, float velocity) noexcept;
   void release(int note) noexcept;
   void pedal(bool down) noexcept;
   void all_off() noexcept;
   bool sounding() const noexcept { return count_ > 0; }
-  int note() const noexcept { return note_; }             // the newest, also after it was released
+  int note() const noexcept { return note_; }            // the newest, also after it was released
   float velocity() const noexcept { return velocity_; }  // 0 .. 1
 
  private:
@@ -42,8 +41,6 @@ class Keys {
 class Envelope {
  public:
   float now() const noexcept { return now_; }
-  void jump(float value) noexcept { now_ = value; }
-  bool moves(bool open) const noexcept { return now_ != (open ? 1.0F : 0.0F); }
   // One sample further.
   float next(bool open, float attack_step, float release_step) noexcept;
 

@@ -21,7 +21,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kLook{20};   // between two looks of the keeper
+constexpr milliseconds kLook{20};     // between two looks of the keeper
 constexpr double kMemorySeconds = 1;  // of a decoder: its sound after the last input
 constexpr const char* kModelKey = "model";
 constexpr const char* kProjectKey = "project";
@@ -131,7 +131,8 @@ struct Shell::Impl {
     stage.rest().ask();
     const auto patience = milliseconds(100 + static_cast<int>(4000.0 * max_block / sample_rate_hz));
     const auto end = std::chrono::steady_clock::now() + patience;
-    while (!stage.rest().quiet() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(milliseconds(1));
+    while (!stage.rest().quiet() && std::chrono::steady_clock::now() < end)
+      std::this_thread::sleep_for(milliseconds(1));
     prepare(true);
   }
 
@@ -285,17 +286,21 @@ struct Shell::Impl {
     }
   }
 
+  void restore_snapshot(int slot, const std::vector<std::vector<float>>& streams) {
+    constexpr std::size_t kMostStreams = 4, kMostLatents = 256;
+    for (std::size_t s = 0; s < kMostStreams; ++s) {
+      for (std::size_t i = 0; i < kMostLatents; ++i) {
+        const bool given = s < streams.size() && i < streams[s].size();
+        player().set_snapshot(slot, static_cast<int>(s), static_cast<int>(i), given ? streams[s][i] : 0);
+      }
+    }
+  }
+
   // Throws Error before anything has changed.
   void restore(Project wanted) {
     std::shared_ptr<const Model> embedded;
     if (!wanted.embedded.empty()) embedded = Model::parse(wanted.embedded.data(), wanted.embedded.size());
-    for (int slot = 0; slot < 2; ++slot) {
-      const auto& streams = wanted.snapshots[static_cast<std::size_t>(slot)];
-      for (std::size_t s = 0; s < streams.size(); ++s) {
-        for (std::size_t i = 0; i < streams[s].size(); ++i)
-          player().set_snapshot(slot, static_cast<int>(s), static_cast<int>(i), streams[s][i]);
-      }
-    }
+    for (int slot = 0; slot < 2; ++slot) restore_snapshot(slot, wanted.snapshots[static_cast<std::size_t>(slot)]);
     stage.assignments().clear();
     for (const auto& [controller, parameter] : wanted.controllers) stage.assignments().assign(controller, parameter);
     restore_model(wanted, std::move(embedded));
@@ -324,18 +329,27 @@ struct Shell::Impl {
       say(path + " is another file than the project was made with, of the same name");
   }
 
+  // Streams of latents; none where nothing was stored.
+  std::vector<std::vector<float>> snapshot(int slot) {
+    constexpr int kStreams = 2;
+    std::vector<std::vector<float>> streams(kStreams);
+    bool stored = false;
+    for (int s = 0; s < kStreams; ++s) {
+      for (int i = 0; i < player().latents(); ++i) {
+        const float value = player().snapshot(slot, s, i);
+        streams[static_cast<std::size_t>(s)].push_back(value);
+        stored |= value != 0;
+      }
+    }
+    return stored ? streams : std::vector<std::vector<float>>();
+  }
+
   Project now() {
     Project project = this->project;
     project.latency_samples = stage.latency_samples();
     project.choice = choice;
     project.temperature_moved = stage.temperature_moved();
-    const int latents = std::min(player().latents(), 256);
-    for (int slot = 0; slot < 2; ++slot) {
-      for (int s = 0; s < 2; ++s) {
-        auto& values = project.snapshots[static_cast<std::size_t>(slot)].emplace_back();
-        for (int i = 0; i < latents; ++i) values.push_back(player().snapshot(slot, s, i));
-      }
-    }
+    project.snapshots = {snapshot(0), snapshot(1)};
     for (int i = 0; i < kParameters; ++i) {
       if (const int controller = stage.assignments().controller_of(i); controller >= 0)
         project.controllers.push_back({controller, i});
@@ -354,9 +368,9 @@ struct Shell::Impl {
   bool plays = false, missing = false, plays_built_in = false;
   Mode mode = Mode::automatic;
   Stereo stereo = Stereo::left_right;
-  int choice = 0;                          // kModel as last obeyed
-  std::shared_ptr<const Model> prepared;   // for the model the stage was prepared
-  Project project;                         // its model: written under `telling` too
+  int choice = 0;                         // kModel as last obeyed
+  std::shared_ptr<const Model> prepared;  // for the model the stage was prepared
+  Project project;                        // its model: written under `telling` too
 
   std::mutex telling;  // held shortly
   Status about;

@@ -13,6 +13,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr float kOctave = 12;
 constexpr int kMiddleC = 60;
 constexpr double kSideSeconds = 0.02;  // of a ramp
+constexpr float kGlideMs = 5;          // from one velocity to another
 
 bool is_latent(int parameter) noexcept { return parameter >= kFirstLatent; }
 
@@ -122,8 +123,8 @@ void Stage::apply(int parameter) noexcept {
 }
 
 void Stage::apply_freeze() noexcept {
-  const bool held = form_ == Form::effect && parameter(kNotes) == static_cast<float>(Notes::freeze) && envelope_.now() > 0;
-  player_.set(Switch::freeze, parameter(kFreeze) > 0 || held);
+  const bool notes = form_ == Form::effect && parameter(kNotes) == static_cast<float>(Notes::freeze);
+  player_.set(Switch::freeze, parameter(kFreeze) > 0 || (notes && (open() || envelope_.now() > 0)));
 }
 
 void Stage::apply_latent(int latent) noexcept {
@@ -145,7 +146,10 @@ void Stage::process(const float* const* in, float* const* out, int frames, std::
     silence();
     return rest_.leave();
   }
-  if (next == Rest::Next::begins) player_.request_reset();
+  if (next == Rest::Next::begins) {
+    player_.request_reset();
+    rest_.begin(latency_.load(kRelaxed));
+  }
   int at = 0;
   const auto until = [&](int end) {
     for (int n = 0; at < end; at += n) {
@@ -165,6 +169,12 @@ void Stage::process(const float* const* in, float* const* out, int frames, std::
 }
 
 void Stage::hear(const Midi& event) noexcept {
+  understand(event);
+  shaping_ = true;
+  shape();
+}
+
+void Stage::understand(const Midi& event) noexcept {
   const int kind = event.bytes[0] & 0xF0, first = event.bytes[1] & 0x7F, second = event.bytes[2] & 0x7F;
   const float value = static_cast<float>(second) / 127;
   if (kind == 0x90 && second > 0) {
@@ -192,41 +202,52 @@ bool Stage::open() const noexcept {
   return keys_.sounding() || (form_ == Form::instrument && parameter(kFreeze) > 0 && envelope_.now() > 0);
 }
 
-bool Stage::shapes() const noexcept { return form_ == Form::instrument || envelope_.now() > 0 || open() || bend_ != 0; }
-
-// Notes act on a grid of samples since the beginning, so that it makes no difference how a host cuts its blocks.
+// What notes do is settled when they come and on a grid of samples since the beginning, so that it makes no difference
+// how a host cuts its blocks.
 void Stage::run(const float* const* in, float* const* out, int frames) noexcept {
   for (int at = 0, n = 0; at < frames; at += n) {
     n = frames - at;
-    const bool moving = shapes() || push_[0] != 0 || push_[1] != 0;
-    if (moving) n = std::min(n, kGrid - static_cast<int>(time_ % kGrid));
+    if (shaping_ && time_ % kGrid == 0) shape();
+    if (shaping_) n = std::min(n, kGrid - static_cast<int>(time_ % kGrid));
     const std::array<const float*, 2> from{in[0] ? in[0] + at : nullptr, in[1] ? in[1] + at : nullptr};
     const std::array<float*, 2> to{out[0] + at, out[1] + at};
-    if (moving) shape(n);
+    raise_gate(n);
     play(from.data(), to.data(), n);
     time_ += n;
   }
 }
 
-// The envelope over these samples, and what it does to the latents.
-void Stage::shape(int frames) noexcept {
-  const auto step = [&](int parameter) {
-    return 1000 / (this->parameter(parameter) * static_cast<float>(setup_.sample_rate_hz));
-  };
-  const float attack = step(kAttack), release = step(kRelease);
-  const bool open = this->open();
-  for (int t = 0; t < frames; ++t)
-    gate_[static_cast<std::size_t>(t)] = envelope_.next(open, attack, release) * keys_.velocity();
-  if (form_ == Form::instrument) return;
+// Effect: notes push the first two latents. Instrument: pitch, loudness, modulation wheel and pressure are the first
+// four, the others rest.
+void Stage::shape() noexcept {
+  const float pitch = static_cast<float>(keys_.note() - kMiddleC) / kOctave, envelope = envelope_.now();
+  shaping_ = open() || envelope > 0;
+  if (form_ == Form::instrument) {
+    push_ = {pitch + bend_, 2 * envelope * velocity_, 2 * wheel_, 2 * pressure_};
+    return;
+  }
   apply_freeze();
-  const bool pushes = parameter(kNotes) == static_cast<float>(Notes::push);
-  const float size = pushes ? envelope_.now() : 0;
-  const std::array<float, 2> push{size * static_cast<float>(keys_.note() - kMiddleC) / kOctave + bend_,
-                                  size * keys_.velocity()};
+  const float size = parameter(kNotes) == static_cast<float>(Notes::push) ? envelope : 0;
+  const std::array<float, 4> push{size * pitch + bend_, size * velocity_};
   if (push == push_) return;
   push_ = push;
   apply_latent(0);
   apply_latent(1);
+}
+
+void Stage::raise_gate(int frames) noexcept {
+  if (!shaping_) {
+    if (form_ == Form::instrument) std::fill_n(gate_.data(), frames, 0.0F);
+    return;
+  }
+  const auto step = [&](float ms) { return 1000 / (ms * static_cast<float>(setup_.sample_rate_hz)); };
+  const float attack = step(parameter(kAttack)), release = step(parameter(kRelease)), glide = step(kGlideMs);
+  const bool open = this->open();
+  if (envelope_.now() == 0) velocity_ = keys_.velocity();
+  for (int t = 0; t < frames; ++t) {
+    velocity_ += std::clamp(keys_.velocity() - velocity_, -glide, glide);
+    gate_[static_cast<std::size_t>(t)] = envelope_.next(open, attack, release) * velocity_;
+  }
 }
 
 void Stage::play(const float* const* in, float* const* out, int frames) noexcept {
@@ -267,12 +288,9 @@ void Stage::play_effect(const float* const* in, float* const* out, int frames) n
   }
 }
 
-// Pitch, velocity, modulation wheel and pressure are the first four latents, the others rest; the envelope is as late as
-// the sound that it shapes.
+// The envelope is as late as the sound that it shapes.
 void Stage::play_instrument(float* const* out, int frames) noexcept {
-  const std::array<float, 4> sources{static_cast<float>(keys_.note() - kMiddleC) / kOctave + bend_,
-                                     2 * gate_[static_cast<std::size_t>(frames - 1)], 2 * wheel_, 2 * pressure_};
-  for (std::size_t i = 0; i < std::min(sources.size(), rows_.size()); ++i) std::fill_n(row_at_[i], frames, sources[i]);
+  for (std::size_t i = 0; i < std::min(push_.size(), rows_.size()); ++i) std::fill_n(row_at_[i], frames, push_[i]);
   player_.process(row_at_.data(), out, frames);
   float* const gate = gate_.data();
   late_gate_.process(&gate, &gate, frames);

@@ -71,13 +71,14 @@ class Stage {
   void apply_latent(int latent) noexcept;
   void apply_freeze() noexcept;
   void hear(const Midi& event) noexcept;
+  void understand(const Midi& event) noexcept;
   void run(const float* const* in, float* const* out, int frames) noexcept;
   void play(const float* const* in, float* const* out, int frames) noexcept;
   void play_effect(const float* const* in, float* const* out, int frames) noexcept;
   void play_instrument(float* const* out, int frames) noexcept;
-  void shape(int frames) noexcept;
-  bool shapes() const noexcept;
   bool open() const noexcept;
+  void shape() noexcept;
+  void raise_gate(int frames) noexcept;
   static void show(Ring<Feed::kSamples>& ring, const float* const* channels, int frames) noexcept;
 
   static constexpr int kGrid = 32;  // samples between two values of what notes do to latents
@@ -101,8 +102,10 @@ class Stage {
   std::int64_t time_ = 0;  // samples since `prepare`
   Keys keys_;
   Envelope envelope_;
+  float velocity_ = 0;                         // on its way to that of the newest note
+  bool shaping_ = false;                       // notes sound, or what they did is not over
   float bend_ = 0, wheel_ = 0, pressure_ = 0;  // -1 .. 1, 0 .. 1, 0 .. 1
-  std::array<float, 2> push_{};                // of the first latents, in their units
+  std::array<float, 4> push_{};                // of the first latents, in their units
   float side_ = 1;                             // gain of the side, on its way
   int until_frame_ = 0;                        // samples until the next latents for the display
 };

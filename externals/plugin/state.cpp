@@ -137,7 +137,8 @@ Json json_of(const Project& project) {
                      {"hash", project.model.hash},
                      {"bytes", project.model.bytes}};
   if (!project.embedded.empty()) json["embedded"] = base64(project.embedded);
-  json["snapshots"] = project.snapshots;
+  const bool stored = !project.snapshots[0].empty() || !project.snapshots[1].empty();
+  if (stored) json["snapshots"] = project.snapshots;
   Json controllers = Json::object();
   for (const auto& [controller, parameter] : project.controllers)
     controllers[std::to_string(controller)] = parameters()[static_cast<std::size_t>(parameter)].symbol;
@@ -181,7 +182,8 @@ Project project_of(const Json& json) {
   if (const Json* controllers = reader.find("controllers")) {
     if (!controllers->is_object()) reader.refuse("controllers", "an object");
     for (const auto& [key, symbol] : controllers->items()) {
-      const bool digits = !key.empty() && key.size() <= 3 && std::all_of(key.begin(), key.end(), [](unsigned char c) { return std::isdigit(c); });
+      const bool digits = !key.empty() && key.size() <= 3 &&
+                          std::all_of(key.begin(), key.end(), [](unsigned char c) { return std::isdigit(c); });
       if (!digits || std::atoi(key.c_str()) > 127 || !symbol.is_string())
         reader.refuse("controllers", "an object from 0 .. 127 to symbols of parameters");
       const int parameter = parameter_of(symbol.get<std::string>());
@@ -211,7 +213,12 @@ const std::vector<Factory>& factory() {
       {"Exaggerated", {{id(0, kScale), 1.6F}, {id(1, kScale), 1.6F}, {id(2, kScale), 1.4F}, {id(3, kScale), 1.4F}}},
       {"Upside down", {{id(0, kScale), -1}, {id(1, kScale), -1}}},
       {"Bare outline",
-       {{kNoise, 0}, {kTemperature, 0}, {id(4, kScale), 0}, {id(5, kScale), 0}, {id(6, kScale), 0}, {id(7, kScale), 0}}},
+       {{kNoise, 0},
+        {kTemperature, 0},
+        {id(4, kScale), 0},
+        {id(5, kScale), 0},
+        {id(6, kScale), 0},
+        {id(7, kScale), 0}}},
       {"Wide middle and side", {{kStereo, static_cast<float>(Stereo::mid_side)}, {kWidth, 150}}},
   };
   return list;

@@ -51,7 +51,7 @@ std::string content_hash(std::span<const std::byte> bytes);
 std::vector<std::byte> read_bytes(const std::string& path);
 void write_whole(const std::string& path, const std::string& text);  // there is never half a file
 
-ModelFile identify(const std::string& path);             // throws Error
+ModelFile identify(const std::string& path);                    // throws Error
 std::vector<std::string> models_in(const std::string& folder);  // `.ravel` files, by name
 std::string folder_of(const std::string& path);
 std::string file_name(const std::string& path);

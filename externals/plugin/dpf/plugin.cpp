@@ -87,8 +87,7 @@ class RavelPlugin : public Plugin {
     parameter.unit = about.unit.c_str();
     parameter.ranges = ParameterRanges(about.initial, about.minimum, about.maximum);
     const std::vector<std::string> names = groups();
-    parameter.groupId =
-        static_cast<std::uint32_t>(std::find(names.begin(), names.end(), about.group) - names.begin());
+    parameter.groupId = static_cast<std::uint32_t>(std::find(names.begin(), names.end(), about.group) - names.begin());
     if (about.choices.empty()) return;
     parameter.enumValues.count = static_cast<std::uint8_t>(about.choices.size());
     parameter.enumValues.restrictedMode = true;

@@ -282,7 +282,7 @@ class PyPlayer {
 }  // namespace
 
 void bind_player(py::module_& m) {
-  py::class_<PyPlayer>(m, "Player",
+  py::class_<PyPlayer>(m, "Player", py::module_local(),
                        "A model behind any block size, rate and channel count, with a performer's controls: what every "
                        "host runs. Late by exactly latency_samples.")
       .def(py::init<const std::string&>(), "method"_a = "forward", "`method`: forward, encode or decode.")

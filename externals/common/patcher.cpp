@@ -118,6 +118,13 @@ void read_flag(std::vector<Atom> flag, Arguments& arguments) {
   }
 }
 
+const AttributeInfo* script_attribute(const std::string& name, const Model* model) {
+  if (!model) return nullptr;
+  const auto& all = model->info().attributes;
+  const auto found = std::find_if(all.begin(), all.end(), [&](const AttributeInfo& one) { return one.name == name; });
+  return found == all.end() ? nullptr : &*found;
+}
+
 // The .ravel of the same export as a .ts.
 std::string beside(const std::string& ts) { return ts.substr(0, ts.size() - 3) + ".ravel"; }
 
@@ -242,15 +249,13 @@ void Remote::start(const Arguments& arguments) {
 std::string Remote::find(const std::string& name) {
   const auto search = [this](const std::string& file) { return shell_.find(file); };
   std::string path = find_model(name, search);
-#ifndef RAVEL_WITH_LIBTORCH
-  if (path.ends_with(".ts")) {
+  if (path.ends_with(".ts") && !plays_scripts()) {
     const std::string other = search(beside(path));
     if (other.empty())
       throw Error(path +
                   " is TorchScript, which this build can't play: export the model again, for a .ravel beside it");
     path = other;
   }
-#endif
   if (name.ends_with(".ts") && !path.ends_with(".ts")) shell_.print("plays " + path + " in place of the .ts");
   return path;
 }
@@ -270,13 +275,16 @@ bool Remote::poll() {
     const std::string said = player_.take_message();
     load_due_ = player_.model() && (said.empty() || player_.model() != before_);
     before_ = nullptr;
+    script_ = player_.model() && player_.model()->info().script;
     if (load_due_) compare_signals();
     if (player_.wants_prepare()) {  // the new model is later: the latency is told when it holds
       change();
     } else {
       latency_due_ |= load_due_;
-      if (!said.empty()) complain(said);
+      hear_player(said);
     }
+  } else if (script_ && !waiting_) {
+    hear_player(player_.take_message());
   }
   if (resting_ && (quiet_ || --patience_ <= 0)) prepare_now(host_);
   if (starting_) return true;
@@ -287,6 +295,14 @@ bool Remote::poll() {
   latency_due_ &= !prepared_;
   error_due_.clear();
   return wants_poll();
+}
+
+// What is no more than good to know is no complaint.
+void Remote::hear_player(const std::string& said) {
+  if (said.empty()) return;
+  const auto model = player_.model();
+  const std::string remark = model ? model->info().remark : "";
+  !remark.empty() && said.ends_with(remark) ? shell_.print(said) : complain(said);
 }
 
 // An object keeps the inlets and outlets it was made with.
@@ -391,8 +407,10 @@ void Remote::run(const Call& call) {
   if (call.is("method")) return set_method(call);
   if (call.is("set")) {
     call.expect(1, call.atoms.size());
-    if (call.is(call.name(0)) || !word_from(call.name(0)))
+    if (call.is(call.name(0)) || !word_from(call.name(0))) {
+      if (set_script_attribute(call)) return;
       throw Error(std::string("no attribute '") + call.name(0) + "': `dump` lists them");
+    }
     return run({call.name(0), call.atoms.subspan(1)});
   }
   if (call.is("load")) {
@@ -531,7 +549,8 @@ void Remote::get(const Call& call) {
     return answer_latents(attribute, latent, latent + 1);
   }
   call.expect(1, 1);
-  if (!answer_attribute(attribute.c_str())) throw Error("no attribute '" + attribute + "': `dump` lists them");
+  if (!answer_attribute(attribute.c_str()) && !answer_script_attribute(attribute))
+    throw Error("no attribute '" + attribute + "': `dump` lists them");
 }
 
 std::optional<Atom> Remote::value(const char* attribute) const noexcept {
@@ -557,6 +576,40 @@ bool Remote::answer_attribute(const char* attribute) {
   return now.has_value();
 }
 
+// False: what plays has none of this name.
+bool Remote::set_script_attribute(const Call& call) {
+  const auto model = player_.model();
+  const AttributeInfo* about = script_attribute(call.name(0), model.get());
+  if (!about) return false;
+  Values values;
+  for (std::size_t i = 1; i < call.atoms.size(); ++i) {
+    const bool word = call.atoms[i].word || (i <= about->types.size() && about->types[i - 1] == ValueType::text);
+    values.push_back(word ? Value(text(call.atoms[i])) : Value(call.atoms[i].number));
+  }
+  player_.set_attribute(about->name, values);
+  return true;
+}
+
+bool Remote::answer_script_attribute(const std::string& name) {
+  const auto model = player_.model();
+  if (!script_attribute(name, model.get())) return false;
+  const Values values = player_.attribute(name);
+  std::vector<Atom> atoms;
+  for (const Value& value : values) {
+    if (const auto* word = std::get_if<std::string>(&value)) {
+      atoms.emplace_back(*word);
+    } else if (const auto* on = std::get_if<bool>(&value)) {
+      atoms.emplace_back(*on ? 1.0 : 0.0);
+    } else if (const auto* whole = std::get_if<std::int64_t>(&value)) {
+      atoms.emplace_back(static_cast<double>(*whole));
+    } else {
+      atoms.emplace_back(std::get<double>(value));
+    }
+  }
+  shell_.answer(name.c_str(), atoms);
+  return true;
+}
+
 void Remote::answer_latents(const std::string& attribute, int from, int to) {
   for (int latent = from; latent < to; ++latent) {
     const LatentControl control = player_.latent(latent);
@@ -580,6 +633,9 @@ void Remote::dump() {
   for (std::size_t i = 0; i < kSwitches; ++i) answer_attribute(name(static_cast<Switch>(i)));
   for (const char* attribute : {"enable", "seed", "offline", "method", "mode", "latency"}) answer_attribute(attribute);
   for (const char* attribute : {"scale", "bias", "override"}) answer_latents(attribute, 0, player_.latents());
+  const auto model = player_.model();
+  for (const AttributeInfo& one : model ? model->info().attributes : std::vector<AttributeInfo>{})
+    if (!word_from(one.name.c_str())) answer_script_attribute(one.name);
 }
 
 void Remote::info() {
@@ -601,7 +657,7 @@ void Remote::info() {
   count("hop", about.hop_samples);
   count("latents", about.latents);
   row("weights", about.bf16_weights ? "bf16" : "fp32");
-  row("isa", name(model->isa()));
+  row("isa", about.script ? "TorchScript" : name(model->isa()));
 }
 
 void Remote::answer_latency() {

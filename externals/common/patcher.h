@@ -74,7 +74,8 @@ class Remote {
   void prepare(const Host& host);  // nothing for the host that it has; `process` gives silence meanwhile
   // Answers what is due (ends of loads, latency) and says whether to be called again, some 10 ms later.
   bool poll();
-  bool waits() const noexcept { return waiting_ || resting_; }  // else what `poll` has to do is due at once
+  // Else what `poll` has to do is due at once. A script may have something to say at any time.
+  bool waits() const noexcept { return waiting_ || resting_ || script_; }
   bool wants_poll() const noexcept {
     return waits() || load_due_ || !error_due_.empty() || (latency_due_ && prepared_);
   }
@@ -115,8 +116,11 @@ class Remote {
   void compare_signals();
   int latent_number(const Call& call, std::size_t index) const;
   bool answer_attribute(const char* name);
+  bool set_script_attribute(const Call& call);
+  bool answer_script_attribute(const std::string& name);
   void answer_latents(const std::string& name, int from, int to);
   void answer_meters();
+  void hear_player(const std::string& said);
   void dump();
   void info();
   void answer_latency();
@@ -132,6 +136,7 @@ class Remote {
   std::string name_;                     // of the model, as last asked for
   std::shared_ptr<const Model> before_;  // the newest load
   bool waiting_ = false;                 // for its end
+  bool script_ = false;                  // is what plays
   bool load_due_ = false, latency_due_ = false;
   std::string error_due_;
   std::atomic<long long> seed_;

@@ -241,11 +241,11 @@ def needed(program: str, why: str) -> str:
     return found
 
 
-def build(*targets: str) -> Path:
-    """Makes targets of the objects' build in build/hosts and returns that folder."""
+def build(*targets: str, folder: str = "hosts", options: list[str] | None = None) -> Path:
+    """Makes targets of the objects' build in build/FOLDER and returns that folder; `options`: of another build."""
     cmake = needed("cmake", "it builds the objects")
-    folder = ROOT / "build" / "hosts"
-    options = [
+    place = ROOT / "build" / folder
+    options = options or [
         "-DRAVEL_PD=ON",
         "-DRAVEL_MAX=ON",
         "-DRAVEL_TESTS=ON",
@@ -253,17 +253,17 @@ def build(*targets: str) -> Path:
         "-DCMAKE_BUILD_TYPE=Release",
     ]
     options += ["-G", "Ninja"] if shutil.which("ninja") else []
-    folder.mkdir(parents=True, exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
     for command in (
-        [cmake, "-S", ROOT, "-B", folder, *options],
-        [cmake, "--build", folder, "--parallel", "2", "--target", *targets],
+        [cmake, "-S", ROOT, "-B", place, *options],
+        [cmake, "--build", place, "--parallel", "2", "--target", *targets],
     ):
-        with FileLock(folder / ".lock"):  # tests run in several processes
+        with FileLock(place / ".lock"):  # tests run in several processes
             done = subprocess.run(command, capture_output=True, text=True)
         if lacking := re.search(r"Build step for (\w+) failed|Failed to clone repository: '([^']+)'", done.stderr):
             pytest.skip(f"{lacking[1] or lacking[2]} could not be fetched, and is not installed: see .ci/packages")
         assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    return place
 
 
 @pytest.fixture(scope="session")

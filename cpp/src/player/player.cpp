@@ -90,7 +90,7 @@ struct Player::Impl {
 
   ~Impl() {
     loader.stop();  // it may be about to publish a voice
-    free_retired();
+    free_retired(true);
     delete pending.load();
     delete current;
     delete incoming;
@@ -152,19 +152,21 @@ struct Player::Impl {
   }
 
   // For the current host, with at least this latency; says so when it is later.
-  std::unique_ptr<Voice> build(int at_least) {
+  std::unique_ptr<Voice> build(int at_least, std::string news = {}) {
     auto voice =
         std::make_unique<Voice>(model, player::VoiceOptions{host, method, mode, core_slices, at_least}, board, meters);
     active_mode = voice->mode();
     if (latency == 0) latency = voice->latency();  // nothing had one before
     later = voice->latency() > latency;
+    const auto add = [&](const std::string& text) { news = text + (news.empty() ? "" : "; ") + news; };
     if (later) {
-      say(model->info().name + ": " + std::to_string(voice->latency() - latency) +
+      add(model->info().name + ": " + std::to_string(voice->latency() - latency) +
           " samples later than the latency of " + std::to_string(latency) +
           " that the host knows; restart its audio so that it can make up for it");
     }
     if (model->info().script && (mode == Mode::inline_ || mode == Mode::sliced))
-      say(model->info().name + " is TorchScript, which plays threaded, not " + name(mode));
+      add(model->info().name + " is TorchScript, which plays threaded, not " + name(mode));
+    if (!news.empty()) say(news);
     return voice;
   }
 
@@ -173,9 +175,14 @@ struct Player::Impl {
       auto next = request.model ? request.model : player::load_shared(request.path);
       const std::lock_guard lock(control);
       const auto before = std::exchange(model, std::move(next));
-      if (model != before && !model->info().remark.empty()) say(model->info().name + ": " + model->info().remark);
+      std::string news;
+      if (model != before && !model->info().remark.empty()) news = model->info().name + ": " + model->info().remark;
       try {
-        if (prepared) delete pending.exchange(build(latency).release());
+        if (prepared) {
+          delete pending.exchange(build(latency, news).release());
+        } else if (!news.empty()) {
+          say(news);
+        }
       } catch (...) {
         model = before;
         throw;
@@ -193,17 +200,29 @@ struct Player::Impl {
 
   void say(std::string text) { board.messages.say(std::move(text)); }
 
-  void free_retired() {
+  // Those whose workers are done: in Pd the caller is the audio thread, and a script takes its time.
+  void free_retired(bool all = false) {
     Voice* voice = retired.exchange(nullptr);
-    while (voice) delete std::exchange(voice, voice->next);
+    while (voice) {
+      Voice* one = std::exchange(voice, voice->next);
+      if (all || !one->busy()) {
+        delete one;
+      } else {
+        push_retired(one);
+      }
+    }
+  }
+
+  void push_retired(Voice* voice) noexcept {
+    voice->next = retired.load(kRelaxed);
+    while (!retired.compare_exchange_weak(voice->next, voice, std::memory_order_release, kRelaxed)) {}
   }
 
   // ---- audio thread
 
   void retire(Voice* voice) noexcept {
     voice->show(false);
-    voice->next = retired.load(kRelaxed);
-    while (!retired.compare_exchange_weak(voice->next, voice, std::memory_order_release, kRelaxed)) {}
+    push_retired(voice);
   }
 
   void adopt() noexcept {

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <span>
 #include <vector>
 
 #include "DistrhoPlugin.hpp"
+#include "dpf/answers.h"
 
 #if RAVEL_PLUGIN_BUILT_IN
 extern "C" const std::byte ravel_model_begin[], ravel_model_end[];  // model.S
@@ -158,4 +160,15 @@ END_NAMESPACE_DISTRHO
 
 ravel::plugin::Shell& ravel::plugin::shell_of(void* plugin_instance) noexcept {
   return static_cast<DISTRHO_NAMESPACE::RavelPlugin*>(static_cast<DISTRHO_NAMESPACE::Plugin*>(plugin_instance))->shell;
+}
+
+std::uint32_t ravel_tail_samples(void* plugin_instance) noexcept {
+  return static_cast<std::uint32_t>(ravel::plugin::shell_of(plugin_instance).tail_samples());
+}
+
+RavelNumber::RavelNumber(std::uint32_t parameter, double value, bool with_unit) {
+  std::string written = ravel::plugin::text(static_cast<int>(parameter), static_cast<float>(value));
+  const std::string& unit = ravel::plugin::parameters()[parameter].unit;
+  if (!with_unit && !unit.empty()) written.resize(written.size() - unit.size() - 1);
+  std::snprintf(text, sizeof text, "%s", written.c_str());
 }

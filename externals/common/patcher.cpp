@@ -4,20 +4,17 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <thread>
 #include <utility>
 
 namespace ravel::patcher {
 namespace {
 
-constexpr float kFadeSeconds = 0.02F;  // of `enable` and of changes that prepare anew
-constexpr int kPatience = 20;          // polls: 0.1 to 0.2 s, time for a fade in the longest vectors
-constexpr int kLatents = 8;            // signals of `encode` and `decode` where no model tells
-constexpr int kMaxSignals = 1024;      // of one multichannel cord in Max
+constexpr int kPatience = 20;      // polls: 0.1 to 0.2 s, time for a fade in the longest vectors
+constexpr int kLatents = 8;        // signals of `encode` and `decode` where no model tells
+constexpr int kMaxSignals = 1024;  // of one multichannel cord in Max
 
 // The controls of the player come on top, by their own names.
 constexpr std::array kWords = {
@@ -221,7 +218,10 @@ struct Remote::Call {
   }
 };
 
-Remote::Remote(Shell& shell) noexcept : shell_(shell), seed_(objects++) { player_.set_seed(seed_); }
+Remote::Remote(Shell& shell, std::span<const std::byte> built_in) noexcept
+    : shell_(shell), built_in_(built_in), seed_(objects++) {
+  player_.set_seed(seed_);
+}
 
 void Remote::start(const Arguments& arguments) {
   starting_ = true;
@@ -229,12 +229,14 @@ void Remote::start(const Arguments& arguments) {
   const bool encode = arguments.method == Method::encode, decode = arguments.method == Method::decode;
   inputs_ = decode ? kLatents : 1;
   outputs_ = encode ? kLatents : 1;
-  if (!arguments.model.empty()) {
-    try {
+  try {
+    if (!arguments.model.empty()) {
       load(arguments.model, true);
-    } catch (const std::exception& error) {
-      complain(error.what());
+    } else if (!built_in_.empty()) {
+      player_.load(built_in_model(built_in_));
     }
+  } catch (const std::exception& error) {
+    complain(error.what());
   }
   if (const auto model = player_.model()) {
     inputs_ = model->info().method(arguments.method).in_channels;
@@ -286,7 +288,7 @@ bool Remote::poll() {
   } else if (script_ && !waiting_) {
     hear_player(player_.take_message());
   }
-  if (resting_ && (quiet_ || --patience_ <= 0)) prepare_now(host_);
+  if (rest_.asked() && (rest_.quiet() || --patience_ <= 0)) prepare_now(host_);
   if (starting_) return true;
   if (load_due_) shell_.answer("load", std::array<Atom, 1>{player_.path().c_str()});
   if (!error_due_.empty()) shell_.answer("error", std::array<Atom, 1>{error_due_});
@@ -337,58 +339,47 @@ void Remote::prepare(const Host& host) {
 
 void Remote::change() {
   if (!prepared_) return;
-  if (!played_ || offline_) return prepare_now(host_);
-  quiet_ = false;
+  if (!rest_.played() || offline_) return prepare_now(host_);
   patience_ = kPatience;
-  resting_ = true;
+  rest_.ask();
 }
 
 void Remote::prepare_now(const Host& host) {
-  for (int free = nobody; !turn_.compare_exchange_weak(free, control, std::memory_order_acquire); free = nobody)
-    std::this_thread::sleep_for(std::chrono::microseconds(50));
-  host_ = host;
-  try {
-    Host now = host;
-    now.offline |= offline_.load();
-    player_.prepare(now);
-    prepared_ = latency_due_ = true;
-  } catch (const std::exception& error) {
-    prepared_ = false;
-    complain(error.what());
-  }
-  gain_ = enabled_ && !resting_ ? 1.0F : 0.0F;
-  resting_ = played_ = false;
-  turn_.store(nobody, std::memory_order_release);
+  rest_.change(host.sample_rate_hz, enabled_ && !rest_.asked(), [&] {
+    host_ = host;
+    try {
+      Host now = host;
+      now.offline |= offline_.load();
+      player_.prepare(now);
+      prepared_ = latency_due_ = true;
+    } catch (const std::exception& error) {
+      prepared_ = false;
+      complain(error.what());
+    }
+  });
 }
 
 void Remote::process(std::span<const float* const> in, std::span<float* const> out, int frames) noexcept {
   const auto silence = [&] {
     for (float* channel : out) std::fill_n(channel, frames, 0.0F);
   };
-  int free = nobody;
-  if (!turn_.compare_exchange_strong(free, audio, std::memory_order_acquire)) return silence();
-  const float target = enabled_.load(std::memory_order_relaxed) && !resting_.load(std::memory_order_relaxed) ? 1 : 0;
+  if (!rest_.enter()) return silence();
   const bool fits =
       static_cast<int>(in.size()) == host_.in_channels && static_cast<int>(out.size()) == host_.out_channels;
-  if (!prepared_ || !fits || (target == 0 && gain_ == 0)) {
+  if (!prepared_ || !fits) {
     silence();
-    quiet_ = true;
+    rest_.skip();
+  } else if (const Rest::Next next = rest_.next(enabled_.load(std::memory_order_relaxed)); next == Rest::Next::silent) {
+    silence();
   } else {
-    if (gain_ == 0) player_.request_reset();
+    if (next == Rest::Next::begins) {
+      player_.request_reset();
+      rest_.begin(player_.latency_samples());
+    }
     player_.process(in.data(), out.data(), frames);
-    if (gain_ != target) fade(out, frames, target);
-    played_ = true;
+    rest_.fade(out, frames);
   }
-  turn_.store(nobody, std::memory_order_release);
-}
-
-void Remote::fade(std::span<float* const> out, int frames, float target) noexcept {
-  const float start = gain_, direction = target > start ? 1.0F : -1.0F;
-  const float step = direction / (kFadeSeconds * static_cast<float>(host_.sample_rate_hz));
-  for (int i = 0; i < frames; ++i) {
-    gain_ = std::clamp(start + step * static_cast<float>(i + 1), 0.0F, 1.0F);
-    for (float* channel : out) channel[i] *= gain_;
-  }
+  rest_.leave();
 }
 
 bool Remote::message(const char* word, Atoms atoms) noexcept {

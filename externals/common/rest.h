@@ -57,6 +57,8 @@ class Rest {
     played_ = true;
     return begun_ || gain_ != 0 ? Next::played : Next::begins;
   }
+  // A block that cannot be heard anyway.
+  void skip() noexcept { quiet_ = true; }
   // Of what begins the first samples are the silence before it has come through: the fade in waits for its end.
   void begin(int silent_samples) noexcept {
     begun_ = true;

@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
-#include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
 #include <utility>
 
+#include "built_in.h"
 #include "feed.h"
 #include "stage.h"
 #include "state.h"
@@ -45,16 +45,6 @@ std::string training_note(const std::string& card) {
   if (!recordings.is_number() || !seconds.is_number()) return "";
   const int minutes = static_cast<int>(seconds.get<double>() / 60 + 0.5);
   return std::to_string(recordings.get<int>()) + " recordings, " + std::to_string(minutes) + " min";
-}
-
-// Bytes in the plugin's own file are one model, however many instances play it.
-std::shared_ptr<const Model> shared_built_in(std::span<const std::byte> bytes) {
-  static std::mutex mutex;
-  static std::map<const std::byte*, std::weak_ptr<const Model>> models;
-  const std::lock_guard lock(mutex);
-  auto model = models[bytes.data()].lock();
-  if (!model) models[bytes.data()] = model = Model::parse(bytes.data(), bytes.size());
-  return model;
 }
 
 }  // namespace
@@ -205,7 +195,7 @@ struct Shell::Impl {
   void load_built_in() {
     if (built_in.empty() || plays_built_in) return;
     try {
-      load(shared_built_in(built_in), {}, {}, true);
+      load(built_in_model(built_in), {}, {}, true);
     } catch (const std::exception& error) {
       say(std::string("built-in model: ") + error.what());
     }

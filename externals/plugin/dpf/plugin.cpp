@@ -9,11 +9,8 @@
 #include <vector>
 
 #include "DistrhoPlugin.hpp"
+#include "built_in.h"
 #include "dpf/answers.h"
-
-#if RAVEL_PLUGIN_BUILT_IN
-extern "C" const std::byte ravel_model_begin[], ravel_model_end[];  // model.S
-#endif
 
 START_NAMESPACE_DISTRHO
 
@@ -23,14 +20,6 @@ namespace plugin = ravel::plugin;
 
 constexpr plugin::Form kForm = RAVEL_PLUGIN_INSTRUMENT ? plugin::Form::instrument : plugin::Form::effect;
 constexpr std::uint32_t kMostEvents = 1024;  // of a block; more than any host sends
-
-std::span<const std::byte> built_in() {
-#if RAVEL_PLUGIN_BUILT_IN
-  return {ravel_model_begin, ravel_model_end};
-#else
-  return {};
-#endif
-}
 
 // In the order of the table, each once.
 std::vector<std::string> groups() {
@@ -53,7 +42,7 @@ class RavelPlugin : public Plugin {
  public:
   RavelPlugin()
       : Plugin(plugin::kParameters, 0, static_cast<std::uint32_t>(plugin::Shell::state_keys().size())),
-        shell(kForm, built_in()) {
+        shell(kForm, ravel::built_in_bytes()) {
     // For hosts that cannot hand over a file, such as the standalone in a script.
     if (const char* model = std::getenv("RAVEL_MODEL"); model && *model && !isDummyInstance()) shell.open(model);
   }

@@ -157,6 +157,8 @@ std::uint32_t ravel_tail_samples(void* plugin_instance) noexcept {
   return static_cast<std::uint32_t>(ravel::plugin::shell_of(plugin_instance).tail_samples());
 }
 
+void ravel_set_offline(void* plugin_instance, bool on) { ravel::plugin::shell_of(plugin_instance).set_offline(on); }
+
 RavelNumber::RavelNumber(std::uint32_t parameter, double value, bool with_unit) {
   std::string written = ravel::plugin::text(static_cast<int>(parameter), static_cast<float>(value));
   const std::string& unit = ravel::plugin::parameters()[parameter].unit;

@@ -77,6 +77,14 @@ ravel_adapt(DistrhoPluginCLAP.cpp
         return fPlugin.getInstancePointer();
     }
 ]]
+  "a callback that tries no lock while the interface rests"
+[[        if (const clap_output_events_t* const outputEvents = process->out_events)
+        {
+            const MutexTryLocker]]
+[[        const bool rests = static_cast<const volatile uint&>(fEventQueue.used) == 0;
+        if (const clap_output_events_t* const outputEvents = rests ? nullptr : process->out_events)
+        {
+            const MutexTryLocker]]
   "hosts without latency"
 [[            fLatencyChanged = false;
             fHostExtensions.latency->changed(fHost);

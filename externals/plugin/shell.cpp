@@ -176,12 +176,21 @@ struct Shell::Impl {
       say(said);
       return false;
     }
-    try {
-      adopt(identify(path), {}, false);
-    } catch (const std::exception&) {  // gone since it was read
-      adopt({path, file_name(path), "", 0}, {}, false);
-    }
+    adopt({path, file_name(path), "", 0}, {}, false);
     return true;
+  }
+
+  // The content of the file that plays, which is not waited for before it sounds.
+  void identify_model() {
+    if (!plays || !project.model.hash.empty() || project.model.path == unknown) return;
+    unknown = project.model.path;
+    try {
+      ModelFile file = identify(project.model.path);
+      const std::lock_guard lock(telling);
+      project.model = std::move(file);
+      unknown.clear();
+    } catch (const std::exception&) {  // gone since it was read
+    }
   }
 
   bool load(std::shared_ptr<const Model> model, ModelFile file, std::vector<std::byte> embedded, bool built_in_plays) {
@@ -281,6 +290,7 @@ struct Shell::Impl {
       if (offline && active) continue;  // `follow_offline` does it
       load_next();
       follow();
+      identify_model();
     }
   }
 
@@ -325,6 +335,7 @@ struct Shell::Impl {
       if (plays || missing) go_without({}, 0);
       return;
     }
+    identify_model();
     const bool same = plays && !wanted.model.hash.empty() && wanted.model.hash == project.model.hash;
     if (embedded) {
       load(same ? player().model() : std::move(embedded), std::move(wanted.model), std::move(wanted.embedded), false);
@@ -334,6 +345,7 @@ struct Shell::Impl {
         same ? project.model.path : find(wanted.model, {folder_of(wanted.model.path), folder_of(project.model.path)});
     if (path.empty()) return go_without(std::move(wanted.model), wanted.latency_samples);
     if (!same && !load(path)) return;
+    identify_model();
     if (!wanted.model.hash.empty() && wanted.model.hash != project.model.hash)
       say(path + " is another file than the project was made with, of the same name");
   }
@@ -354,6 +366,7 @@ struct Shell::Impl {
   }
 
   Project now() {
+    identify_model();
     Project project = this->project;
     project.latency_samples = stage.latency_samples();
     project.choice = choice;
@@ -381,6 +394,7 @@ struct Shell::Impl {
   Stereo stereo = Stereo::left_right;
   int choice = 0;                         // kModel as last obeyed
   std::shared_ptr<const Model> prepared;  // for the model the stage was prepared
+  std::string unknown;                    // a model that could not be identified, or none has a path
   Project project;                        // its model: written under `telling` too
 
   std::mutex telling;  // held shortly

@@ -312,8 +312,14 @@ std::vector<float> factory_preset(int which) {
 }
 
 std::string content_hash(std::span<const std::byte> bytes) {
-  std::uint64_t hash = 0xCBF29CE484222325;
-  for (const std::byte byte : bytes) hash = (hash ^ std::to_integer<std::uint64_t>(byte)) * 0x100000001B3;
+  std::uint64_t hash = bytes.size();
+  for (std::size_t i = 0; i < bytes.size(); i += 8) {
+    std::uint64_t word = 0;
+    for (std::size_t k = 0; k < std::min<std::size_t>(8, bytes.size() - i); ++k)
+      word |= std::to_integer<std::uint64_t>(bytes[i + k]) << (8 * k);
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15;
+    hash ^= hash >> 32;
+  }
   char text[17];
   std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
   return text;

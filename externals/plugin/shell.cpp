@@ -394,7 +394,7 @@ struct Shell::Impl {
   Stereo stereo = Stereo::left_right;
   int choice = 0;                         // kModel as last obeyed
   std::shared_ptr<const Model> prepared;  // for the model the stage was prepared
-  std::string unknown;                    // a model that could not be identified, or none has a path
+  std::string unknown;                    // path of the model that could not be identified
   Project project;                        // its model: written under `telling` too
 
   std::mutex telling;  // held shortly

@@ -4,6 +4,9 @@
 # component `plugin`. Every id comes from the name, so plugins of different names live side by side in one host, and the
 # name has to stay what it is once people have projects with it. INSTRUMENT: driven by notes, without audio input.
 include_guard(GLOBAL)
+if(APPLE)
+  enable_language(OBJCXX)
+endif()
 include(FetchContent)
 
 set(RAVEL_PLUGIN_SOURCES ${CMAKE_CURRENT_LIST_DIR}/..)
@@ -56,6 +59,12 @@ function(ravel_plugin_format target plugin format)
   target_compile_definitions(${target} PRIVATE DISTRHO_PLUGIN_TARGET_${upper})
   target_link_libraries(${target} PRIVATE ${plugin})
   set_target_properties(${target} PROPERTIES PREFIX "" CXX_VISIBILITY_PRESET hidden)
+  if(TARGET ravel_plugin_other)
+    add_dependencies(${target} ravel_plugin_other)
+    set(here $<TARGET_FILE:${target}>)
+    set(other ${CMAKE_BINARY_DIR}/other/$<PATH:RELATIVE_PATH,${here},${CMAKE_BINARY_DIR}>)
+    add_custom_command(TARGET ${target} POST_BUILD COMMAND lipo -create ${here} ${other} -output ${here} VERBATIM)
+  endif()
   if(APPLE)
     target_link_options(${target} PRIVATE -Wl,-dead_strip)
   else()

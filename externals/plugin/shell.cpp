@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -44,7 +45,7 @@ std::string training_note(const std::string& card) {
   if (!at->is_object() || !at->contains("recordings") || !at->contains("seconds")) return "";
   const auto &recordings = (*at)["recordings"], &seconds = (*at)["seconds"];
   if (!recordings.is_number() || !seconds.is_number()) return "";
-  const int minutes = static_cast<int>(seconds.get<double>() / 60 + 0.5);
+  const long minutes = std::lround(seconds.get<double>() / 60);
   return std::to_string(recordings.get<int>()) + " recordings, " + std::to_string(minutes) + " min";
 }
 
@@ -183,13 +184,12 @@ struct Shell::Impl {
   // The content of the file that plays, which is not waited for before it sounds.
   void identify_model() {
     if (!plays || !project.model.hash.empty() || project.model.path == unknown) return;
-    unknown = project.model.path;
     try {
       ModelFile file = identify(project.model.path);
       const std::lock_guard lock(telling);
       project.model = std::move(file);
-      unknown.clear();
-    } catch (const std::exception&) {  // gone since it was read
+    } catch (const std::exception&) {
+      unknown = project.model.path;  // gone since it was read
     }
   }
 
@@ -350,6 +350,12 @@ struct Shell::Impl {
       say(path + " is another file than the project was made with, of the same name");
   }
 
+  std::vector<float> values() const {
+    std::vector<float> all(kParameters);
+    for (int i = 0; i < kParameters; ++i) all[static_cast<std::size_t>(i)] = stage.parameter(i);
+    return all;
+  }
+
   // Streams of latents; none where nothing was stored.
   std::vector<std::vector<float>> snapshot(int slot) {
     constexpr int kStreams = 2;
@@ -497,7 +503,7 @@ void Shell::set_embedded(bool on) {
 void Shell::save_preset(const std::string& path) {
   const std::lock_guard lock(impl_->control);
   Preset preset;
-  for (int i = 0; i < kParameters; ++i) preset.values.push_back(parameter(i));
+  preset.values = impl_->values();
   preset.has_project = true;
   preset.project = impl_->now();
   preset.project.embedded.clear();
@@ -506,10 +512,8 @@ void Shell::save_preset(const std::string& path) {
 
 std::vector<float> Shell::load_preset(const std::string& path) {
   const std::vector<std::byte> bytes = read_bytes(path);
-  std::vector<float> values;
-  for (int i = 0; i < kParameters; ++i) values.push_back(parameter(i));
   const std::lock_guard lock(impl_->control);
-  Preset preset = preset_from_text({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, std::move(values));
+  Preset preset = preset_from_text({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, impl_->values());
   if (preset.has_project) impl_->restore(std::move(preset.project));
   preset.values[kModel] = parameter(kModel);
   for (int i = 0; i < kParameters; ++i) set_parameter(i, preset.values[static_cast<std::size_t>(i)]);

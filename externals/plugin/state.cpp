@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -182,12 +183,12 @@ Project project_of(const Json& json) {
   if (const Json* controllers = reader.find("controllers")) {
     if (!controllers->is_object()) reader.refuse("controllers", "an object");
     for (const auto& [key, symbol] : controllers->items()) {
-      const bool digits = !key.empty() && key.size() <= 3 &&
-                          std::all_of(key.begin(), key.end(), [](unsigned char c) { return std::isdigit(c); });
-      if (!digits || std::atoi(key.c_str()) > 127 || !symbol.is_string())
+      int controller = -1;
+      const auto end = std::from_chars(key.data(), key.data() + key.size(), controller).ptr;
+      if (end != key.data() + key.size() || controller < 0 || controller > 127 || !symbol.is_string())
         reader.refuse("controllers", "an object from 0 .. 127 to symbols of parameters");
       const int parameter = parameter_of(symbol.get<std::string>());
-      if (parameter >= 0) project.controllers.push_back({std::atoi(key.c_str()), parameter});
+      if (parameter >= 0) project.controllers.push_back({controller, parameter});
     }
   }
   return project;

@@ -680,6 +680,7 @@ TEST_CASE("plugin: host, interface and audio at once") {
       if (i % 3 == 0) shell->set_state("project", project);
       if (i % 3 == 1) shell->set_state("project", shell->state("project"));
       if (i % 4 == 0) shell->activate(i % 8 ? 48000 : 44100, kBlock);
+      shell->set_offline(i % 5 == 2);
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     CHECK(soon([&] { return rounds > 20; }));

@@ -7,7 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from .config import ModelConfig
-from .latent import LATENTS
+from .latent import Latent, Variational
 from .layers import (
     Amplitude,
     BatchNorm,
@@ -28,6 +28,9 @@ from .layers import (
 )
 from .noise import FilteredNoise, NoiseSource
 from .pqmf import Analysis, Synthesis
+from .quantise import Quantised, VectorQuantised
+
+LATENTS: dict[str, type[Latent]] = {"variational": Variational, "rvq": Quantised, "vq": VectorQuantised}
 
 
 class Autoencoder(nn.Module):
@@ -40,7 +43,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.config = config
         self.analysis = Analysis(config.attenuation_db, config.bands, config.channels)
-        self.latent = LATENTS[config.latent_kind](config.latent, config.temperature)
+        self.latent = LATENTS[config.latent_kind].of(config)
         self.encoder = Encoder(config, self.latent.in_channels)
         self.decoder = Decoder(config)
         self.synthesis = Synthesis(config.attenuation_db, config.bands, config.channels)

@@ -6,21 +6,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .config import ModelConfig, TrainingConfig
 from .layers import Conv1d, Spec, State
 from .noise import NoiseSource, gaussian, hashed
 
 
 class Latent(NoiseSource):
-    """What every kind of latent offers: variational here; discrete, spherical, Wasserstein go behind the same names.
+    """What every kind of latent offers: variational, spherical and Wasserstein here, discrete in quantise.py.
 
     heads              encoder output channels a latent dimension needs
+    discrete           whether a deployed one plays the numbers of codes
+    temperatures       that validation tries when playing
     draw(h, eps)       training: (B, heads * size, T), Gaussians (B, size, T) -> (z, cost per dimension (size,))
     step(h, state)     playing: the same h -> (B, kept, T)
     centre(h)          what latent analysis looks at: (B, size, T)
+    deployed(...)      folds principal components into the neighbours; gives the layer that completes what is played
+    limited(h, ...)    the latent (B, size, T) that `deployed` and its layer amount to, by definition
     """
 
     heads: int
     size: int
+    kept: int
+    temperature: float
+    discrete = False
+    temperatures: tuple[float, ...] = (0.0, 0.5, 1.0)
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> "Latent":
+        raise NotImplementedError
+
+    @torch.jit.unused
+    def learn_with(self, training: TrainingConfig) -> None:
+        """Take what the configuration says of learning; only codes need any."""
 
     def draw(self, h: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
@@ -28,12 +45,32 @@ class Latent(NoiseSource):
     def centre(self, h: Tensor) -> Tensor:
         raise NotImplementedError
 
+    @torch.jit.unused
+    def adopt(self, newer: "Latent") -> None:
+        """In an averaged copy, after a step: take over what has no average."""
+
+    @torch.jit.unused
+    def measures(self) -> dict[str, Tensor]:
+        """What to log of the last batch besides its cost."""
+        return {}
+
+    @torch.jit.unused
+    def counts(self, h: Tensor) -> Tensor | None:
+        """How often each code is taken (quantisers, codes); None without codes."""
+        return None
+
+    def deployed(self, into: Conv1d, out_of: Conv1d, mean: Tensor, components: Tensor, kept: int) -> NoiseSource:
+        raise NotImplementedError
+
+    def limited(self, h: Tensor, mean: Tensor, components: Tensor, kept: int) -> Tensor:
+        raise NotImplementedError
+
 
 class Variational(Latent):
     """Gaussian posterior with a softplus scale, pulled to N(0, I) (Kingma & Welling, arXiv 1312.6114).
 
     h holds `size` means, then `size` raw scales. Playing gives mean + temperature * scale * noise, rotated and cut by
-    `fold_pca`.
+    `deployed`.
     """
 
     rotation: Tensor
@@ -44,6 +81,10 @@ class Variational(Latent):
         self.heads, self.size, self.kept = 2, size, size
         self.temperature = temperature
         self.register_buffer("rotation", torch.eye(size), persistent=False)
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> "Variational":
+        return cls(config.latent, config.temperature)
 
     def spread(self, h: Tensor) -> Tensor:
         return F.softplus(h[:, self.size :].float()) + 1e-4
@@ -71,7 +112,13 @@ class Variational(Latent):
 
     @torch.jit.unused
     @torch.no_grad()
-    def fold_pca(self, into: Conv1d, out_of: Conv1d, mean: Tensor, components: Tensor, kept: int) -> "Fill":
+    def limited(self, h: Tensor, mean: Tensor, components: Tensor, kept: int) -> Tensor:
+        z = components[:kept] @ (self.centre(h) - mean[:, None])
+        return components[:kept].T @ z + mean[:, None]
+
+    @torch.jit.unused
+    @torch.no_grad()
+    def deployed(self, into: Conv1d, out_of: Conv1d, mean: Tensor, components: Tensor, kept: int) -> "Fill":
         """Move the rotation to principal components into the encoder's last and the decoder's first convolution.
 
         mean (size,), components (size, size) with one component a row, strongest first; the `kept` strongest are played
@@ -108,9 +155,6 @@ class Fill(NoiseSource):
 
     def spec(self) -> Spec:
         return self.describe("fill", kept=self.kept, size=self.size, node=self.node)
-
-
-LATENTS = {"variational": Variational}
 
 
 def active_units(variances: Tensor, fidelity: float) -> int:

@@ -46,7 +46,7 @@ def deploy(trained: Trained, kept: int, streaming: bool) -> Shell:
     fold(net.eval().requires_grad_(False))
     principal = trained.principal
     into, out_of = cast(Conv1d, net.encoder.layers[-1]), cast(Conv1d, net.decoder.layers[0])
-    completion = net.latent.fold_pca(into, out_of, principal.mean, principal.components, kept)
+    completion = net.latent.deployed(into, out_of, principal.mean, principal.components, kept)
     completion.node = 0  # the autoencoder's own noise sources count from 1
     return Shell(net, completion, streaming).eval().requires_grad_(False)
 

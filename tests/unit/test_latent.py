@@ -97,7 +97,7 @@ def unfolded(kept: int, x: Tensor, eps: Tensor | None = None) -> tuple[Tensor, T
 @torch.no_grad()
 def test_folded_components_equal_unfolded_ones(kept: int) -> None:
     into, latent, out_of = chain()
-    fill = latent.fold_pca(into, out_of, MEAN, components(), kept)
+    fill = latent.deployed(into, out_of, MEAN, components(), kept)
     x = torch.randn(2, 5, 40)
     z = latent(into(x))
     want_z, want = unfolded(kept, x)
@@ -118,7 +118,7 @@ def test_folding_keeps_biases_and_scales() -> None:
         past = MEAN[None, :].expand(2, 2, SIZE)
         want = out_of.step(latent.centre(h), [past])[0]
         scales = latent.spread(h)
-        fill = latent.fold_pca(into, out_of, MEAN, components(), SIZE)
+        fill = latent.deployed(into, out_of, MEAN, components(), SIZE)
         torch.testing.assert_close(out_of(fill(latent(into(x)))), want, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(latent.spread(into(x)), scales)
 
@@ -129,7 +129,7 @@ def test_a_grouped_last_convolution_folds() -> None:
     into, out_of = L.Conv1d(8, 2 * SIZE, 5, groups=2), L.Conv1d(SIZE, 4, 3)
     x, latent = torch.randn(2, 8, 40), Variational(SIZE)
     want = components() @ (latent.centre(into(x)) - MEAN[:, None])
-    latent.fold_pca(into, out_of, MEAN, components(), SIZE)
+    latent.deployed(into, out_of, MEAN, components(), SIZE)
     torch.testing.assert_close(latent(into(x)), want, rtol=1e-4, atol=1e-5)
 
 
@@ -142,7 +142,7 @@ def test_temperature_scatters_by_the_rotated_scales(temperature: float) -> None:
     x = torch.randn(1, 5, 1).expand(1, 5, frames)
     h = chain()[0](x)[..., 10:11]
     rotation, scale = components()[:kept], latent.spread(h)[0, :, 0]
-    latent.fold_pca(into, out_of, MEAN, components(), kept)
+    latent.deployed(into, out_of, MEAN, components(), kept)
     latent.temperature = temperature
     z = latent(into(x))[0, :, 10:]
     centre = (rotation @ (h[0, :SIZE] - MEAN[:, None]))[:, 0]

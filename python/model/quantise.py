@@ -1,7 +1,5 @@
 """Discrete latents: every latent frame is a sum of code vectors, and what travels is their numbers."""
 
-from __future__ import annotations
-
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -51,7 +49,7 @@ class Quantised(Latent):
         self.register_buffer("fresh", torch.zeros(quantisers, codes, dtype=torch.bool), persistent=False)
 
     @classmethod
-    def of(cls, config: ModelConfig) -> Quantised:
+    def of(cls, config: ModelConfig) -> "Quantised":
         return cls(config.latent, config.quantisers, config.codes)
 
     @torch.jit.unused
@@ -212,7 +210,7 @@ class Quantised(Latent):
 
     @torch.jit.unused
     @torch.no_grad()
-    def deployed(self, into: Conv1d, out_of: Conv1d, mean: Tensor, components: Tensor, kept: int) -> Codebooks:
+    def deployed(self, into: Conv1d, out_of: Conv1d, mean: Tensor, components: Tensor, kept: int) -> "Codebooks":
         """Codes of the `kept` first quantisers come out; the returned layer makes them vectors again, turned to their
         principal components, so that a performer moves the most telling directions and zero is the mean."""
         at_mean = (out_of.weight @ mean).sum(1)

@@ -74,6 +74,7 @@ class Autoencoder(nn.Module):
         """Learned numbers as deployed: norms folded, the fixed filter bank left out."""
         convolutions = [m for m in self.modules() if isinstance(m, (Conv1d, Upsample))]
         weights = sum(m.weight.numel() for m in convolutions if not isinstance(m, (Analysis, Synthesis)))
+        weights += sum(p.numel() for p in self.latent.parameters())
         return weights + sum(m.norm.bias.numel() for m in self.modules() if isinstance(m, BatchNorm))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Latent(NoiseSource):
         """How often each code is taken (quantisers, codes); None without codes."""
         return None
 
-    def deployed(self, into: Conv1d, out_of: Conv1d, mean: Tensor, components: Tensor, kept: int) -> NoiseSource:
+    def deployed(self, into: Conv1d, out_of: Conv1d, mean: Tensor, components: Tensor, kept: int) -> "Completion":
         raise NotImplementedError
 
     def limited(self, h: Tensor, mean: Tensor, components: Tensor, kept: int) -> Tensor:
@@ -136,7 +136,14 @@ class Variational(Latent):
         return Fill(kept, self.size)
 
 
-class Fill(NoiseSource):
+class Completion(NoiseSource):
+    """What makes of the played latents all that the decoder takes."""
+
+    fill: float
+    state_shapes: list[list[int]]
+
+
+class Fill(Completion):
     """Completes `kept` played latents to the decoder's full size: the rest at their mean (fill 0) or N(0, fill^2)."""
 
     def __init__(self, kept: int, size: int, fill: float = 0.0) -> None:

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig, TrainingConfig
-from .latent import Latent
+from .latent import Completion, Latent
 from .layers import Conv1d, Spec, State
-from .noise import NoiseSource, hashed
+from .noise import hashed
 
 KMEANS_ROUNDS = 10
 
@@ -31,6 +31,7 @@ class Quantised(Latent):
     usage: Tensor
     sums: Tensor
     fresh: Tensor
+    batches: Tensor
     state_shapes: list[list[int]]
 
     def __init__(self, size: int, quantisers: int, codes: int) -> None:
@@ -176,7 +177,7 @@ class Quantised(Latent):
     @torch.jit.unused
     @torch.no_grad()
     def adopt(self, newer: Latent) -> None:
-        """In an averaged copy: codes that were replaced in this step are taken as they are, there is nothing between."""
+        """In an averaged copy: codes that were replaced in this step are taken as they are."""
         assert isinstance(newer, Quantised)
         self.codebooks.copy_(torch.where(newer.fresh[..., None], newer.codebooks, self.codebooks))
 
@@ -233,7 +234,7 @@ class VectorQuantised(Quantised):
     state_shapes: list[list[int]]
 
 
-class Codebooks(NoiseSource):
+class Codebooks(Completion):
     """Code numbers (B, quantisers, T) as floats to latents (B, size, T): offset + the sum of their vectors.
 
     A number is rounded, half to even, and kept within -1 and the last code; -1 stands for no code at all, NaN for 0.

@@ -87,7 +87,11 @@ def card(shell: Shell, trained: Trained, name: str) -> dict[str, Any]:
     }  # fmt: skip
     kinds = ("bool", "int", "float")
     attributes = {
-        key: {"type": " ".join(kinds[c] for c in ATTRIBUTES[key][0]), "default": defaults[key], "doc": ATTRIBUTES[key][1]}
+        key: {
+            "type": " ".join(kinds[c] for c in ATTRIBUTES[key][0]),
+            "default": defaults[key],
+            "doc": ATTRIBUTES[key][1],
+        }
         for key in shell.attributes
     }
     model = trained.config.model

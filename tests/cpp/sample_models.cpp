@@ -199,7 +199,10 @@ void describe(SampleFile& file, const json& graph, const Shape& shape, bool bf16
     card["codes"] = {{"kind", "rvq"}, {"quantisers", shape.quantisers}, {"codes", shape.codes}};
     card["attributes"].erase("temperature");
   }
-  file.metadata = {{"format", "ravel"}, {"version", shape.quantisers > 0 ? "2" : "1"}, {"graph", graph.dump()}, {"card", card.dump()}};
+  file.metadata = {{"format", "ravel"},
+                   {"version", shape.quantisers > 0 ? "2" : "1"},
+                   {"graph", graph.dump()},
+                   {"card", card.dump()}};
 }
 
 void add_golden(Builder& build, const Shape& shape, int hops) {
@@ -352,13 +355,13 @@ SampleFile every_op(const SampleOptions& o) {
   const json front = build.serial("front", {analysis, encoder(build, o)});
   const json back = build.serial("back", {decoder(build, o), synthesis});
   const bool discrete = o.quantisers > 0;
-  const json latent = discrete ? build.quantise(o.latent_size, o.quantisers, o.codes)
-                               : build.variational(o.latent_size, o.kept, 1);
-  const json completion = discrete ? build.codebook(o.latent_size, o.quantisers, o.codes)
-                                   : build.fill(o.kept, o.latent_size, 0);
+  const json latent =
+      discrete ? build.quantise(o.latent_size, o.quantisers, o.codes) : build.variational(o.latent_size, o.kept, 1);
+  const json completion =
+      discrete ? build.codebook(o.latent_size, o.quantisers, o.codes) : build.fill(o.kept, o.latent_size, 0);
   const json graph = {{"front", front}, {"latent", latent}, {"completion", completion}, {"back", back}};
-  const Shape shape{o.channels, hop, discrete ? o.latent_size : o.kept, o.latent_size, o.quantisers,
-                    discrete ? o.codes : 0};
+  const Shape shape{o.channels,    hop,          discrete ? o.latent_size : o.kept,
+                    o.latent_size, o.quantisers, discrete ? o.codes : 0};
   describe(build.file, graph, shape, o.bf16);
   add_golden(build, shape, 12);
   fill_golden(build.file, o.channels);

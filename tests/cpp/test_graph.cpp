@@ -449,8 +449,7 @@ TEST_CASE("codes agree with their card, their codebooks and each other") {
   CHECK(node("latent", "quantisers", 65) == "latent: quantisers: expects a whole number from 1 to 64, got 65");
   CHECK(node("completion", "codes", 1) == "completion: codes: expects a whole number from 2 to 65536, got 1");
   CHECK(node("completion", "codes", 1.5) == "completion: codes: expects a whole number from 2 to 65536, got 1.500000");
-  CHECK(node("latent", "codes", 4) ==
-        "latent: tensor latent.codebook has shape (3, 5, 6), expects (3, 4, 6)");
+  CHECK(node("latent", "codes", 4) == "latent: tensor latent.codebook has shape (3, 5, 6), expects (3, 4, 6)");
   CHECK(node("latent", "quantisers", 2) == "latent: tensor latent.codebook has shape (3, 5, 6), expects (2, 5, 6)");
   CHECK(node("latent", "out", 2) == "latent: out: 2, expects 3");
   CHECK(node("completion", "in", 4) == "completion: in: 4, expects 3");
@@ -463,17 +462,16 @@ TEST_CASE("codes agree with their card, their codebooks and each other") {
         "completion: expects the op variational here");
   CHECK(changed("graph", [](json& graph) { graph["front"]["layers"].push_back(graph["latent"]); }) ==
         "latent: stands in front, its op is only for the latent");
-  CHECK(card("quantisers", 2) == "card: method encode is 1 at 1/1 -> 3 at 1/16 channels, expects 1 at 1/1 -> 2 at 1/16");
+  CHECK(card("quantisers", 2) ==
+        "card: method encode is 1 at 1/1 -> 3 at 1/16 channels, expects 1 at 1/1 -> 2 at 1/16");
   CHECK(card("codes", 6) == "card: codes is 6, the graph has 5");
   CHECK(card("codes", "many") == "card: codes: codes: expects a whole number from 2 to 65536, got 'many'");
-  CHECK(changed("card", [](json& c) { c.erase("codes"); }) ==
-        "card: attributes: lacks 'temperature'");
+  CHECK(changed("card", [](json& c) { c.erase("codes"); }) == "card: attributes: lacks 'temperature'");
   CHECK(changed("card", [](json& c) { c["latents"] = 5; }) == "card: latents is 5, the graph has 6");
 
   SampleFile file = test::every_op({.quantisers = 3});
   file.tensor("latent.codebook").values[7] = std::numeric_limits<float>::quiet_NaN();
-  CHECK(complaint(file.bytes()) ==
-        "latent: tensor latent.codebook is not finite at index 7; the training went wrong");
+  CHECK(complaint(file.bytes()) == "latent: tensor latent.codebook is not finite at index 7; the training went wrong");
   file.tensor("latent.codebook").values[7] = 1e30F;
   CHECK(complaint(file.bytes()) == "latent: codebook: a code is too long to be measured");
   file = sample();

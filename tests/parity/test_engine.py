@@ -27,7 +27,7 @@ from python.runs import Trained
 from python.streaming import deploy, graph, verify
 from python.streaming.nn_tilde import Shell
 from python.training.pca import Principal
-from tests.networks import KEPT, deployed, trained
+from tests.networks import CODES, KEPT, deployed, trained
 
 Audio = NDArray[np.float32]
 METHODS = ("forward", "encode", "decode")
@@ -58,9 +58,17 @@ class Case:
         return hops if method == "decode" else hops * self.hop
 
     def sound(self, method: str, streams: int, hops: int, seed: int = 1) -> Audio:
-        channels = self.shell.latents if method == "decode" else self.shell.channels
+        channels = self.shell.codes if method == "decode" else self.shell.channels
         shape = (streams, channels, self.frames(method, hops))
+        if self.shell.discrete:
+            return self.for_codes(method, shape, seed)
         return (0.3 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+    def for_codes(self, method: str, shape: tuple[int, ...], seed: int) -> Audio:
+        """Numbers of codes, some beyond either end; sound away from where rounding changes codes."""
+        if method == "decode":
+            return np.random.default_rng(seed).integers(-2, CODES + 2, shape).astype(np.float32)
+        return graph.sounding(self.shell, shape[0], shape[2], seed).numpy()
 
     def hops(self) -> int:
         """Enough to be past the delay and to wrap buffers."""

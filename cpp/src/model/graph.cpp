@@ -18,8 +18,8 @@ namespace ravel::graph {
 namespace {
 
 constexpr const char* kFormatVersions[] = {"1", "2"};  // 2: discrete models
-constexpr int kMaxNodes = 4096;    // v2-small has 196
-constexpr int kMaxSpan = 1 << 20;  // frames of a kernel or a delay
+constexpr int kMaxNodes = 4096;                        // v2-small has 196
+constexpr int kMaxSpan = 1 << 20;                      // frames of a kernel or a delay
 constexpr int kMaxGroups = 64;
 constexpr int kMaxNoiseBands = 4096;
 constexpr int kMaxInt = std::numeric_limits<int>::max();

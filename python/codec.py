@@ -1,8 +1,8 @@
-"""`ravel codec encode in.wav out.rvl`, `ravel codec decode out.rvl out.wav`: sound as the entropy-coded codes of a model.
+"""`ravel codec encode in.wav out.rvl` and `decode out.rvl out.wav`: sound as the entropy-coded codes of a model.
 
-A `.rvl` is b"RVL1", the length of a JSON header (4 bytes, little-endian), the header, the coded numbers (32-bit words of
-`constriction`'s range coder) and the CRC-32 of all before. The header has what decoding needs besides the model, which it
-names by the hash of its graph and tensors.
+A `.rvl` is b"RVL1", the length of a JSON header (4 bytes, little-endian), the header, the coded numbers (32-bit words
+of `constriction`'s range coder) and the CRC-32 of all before. The header has what decoding needs besides the model,
+which it names by the hash of its graph and tensors.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ class Header:
 
 
 class Statistics:
-    """How often each symbol of each table came, as integers: the same on every machine, so that streams decode anywhere.
+    """How often each symbol of each table came, as integers, the same on every machine: streams decode anywhere.
 
-    `shares` are dyadic numbers, exact in binary floating point; nothing is ever rounded differently somewhere else.
+    `shares` are dyadic numbers, exact in binary floating point; nothing is rounded differently elsewhere.
     """
 
     def __init__(self, tables: int, symbols: int) -> None:
@@ -141,7 +141,7 @@ def entropy_coder() -> ModuleType:
         import constriction
     except ImportError:
         raise RavelError("the codec needs constriction: pip install 'ravel-audio[codec]'") from None
-    return constriction  # type: ignore[no-any-return]
+    return constriction
 
 
 # -- files ---------------------------------------------------------------------------------------------------------

@@ -147,10 +147,8 @@ def test_the_decoded_file_is_the_decoded_codes(make: Make, tmp_path: Path, model
     late = loaded.methods["forward"]["delay_samples"]
     x = np.zeros((channels, -(-(frames + late) // HOP) * HOP), np.float32)
     x[:, :frames] = sound.T
-    if model_channels == 2:
-        x = np.repeat(x, 2, axis=0)[None] if channels == 1 else x[None]
-    else:
-        x = x[:, None]
+    stereo = np.repeat(x, 2, axis=0) if channels == 1 else x
+    x = stereo[None] if model_channels == 2 else x[:, None]
     codes = native.Engine(loaded, "encode", len(x)).process(x)
     read, payload = codec.read(tmp_path / "a.rvl")
     assert np.array_equal(expand(read, payload).transpose(2, 0, 1), codes), "codes"

@@ -145,6 +145,7 @@ TEST_CASE("all samples are sound") {
     }
   }
   for (const int quantisers : {1, 4}) CHECK(complaint(test::every_op({.quantisers = quantisers}).bytes()) == "");
+  CHECK(complaint(test::every_op({.sphere = true}).bytes()) == "");
   CHECK(complaint(test::every_op({.width = 8, .strides = {4, 2, 1}, .latent_size = 1, .kept = 1}).bytes()) == "");
   for (const int hop : {1, 7, 128}) CHECK(complaint(test::minimal(hop).bytes()) == "");
 }

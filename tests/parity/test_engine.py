@@ -37,6 +37,7 @@ ROUNDED_DB = 40.0  # signal to error of native bfloat16 products, which round ac
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{f"{name}-fp32": (name, "fp32", {"channels": 1 + i % 2}) for i, name in enumerate(PRESETS)},
     **{f"{name}-bf16": (name, "bf16", {"channels": 2 - i % 2}) for i, name in enumerate(PRESETS)},
+    "spherical": ("low", "fp32", {"latent_kind": "spherical", "channels": 2}),
     "centred": ("v2-small", "fp32", {"centred": True, "channels": 2}),
     "snake": ("low", "fp32", {"activation": "snake", "dilations": ((3,),) * 4}),  # few: its slope reaches 2
 }

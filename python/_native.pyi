@@ -48,6 +48,14 @@ class Model:
     @property
     def latent_size(self) -> int: ...
     @property
+    def quantisers(self) -> int:
+        """Channels of codes of a discrete model, else 0."""
+
+    @property
+    def codes(self) -> int:
+        """Codes of each of them, else 0."""
+
+    @property
     def weights(self) -> Literal["fp32", "bf16"]: ...
     @property
     def temperature(self) -> float: ...

@@ -13,7 +13,7 @@ from .errors import RavelError
 SUFFIXES = (".ts", ".ravel")
 FORMAT = 1
 ENTRY = "ravel.json"
-RAVEL_FORMAT = 1  # of the `.ravel`, whose card is one of its parts
+RAVEL_FORMATS = (1, 2)  # of the `.ravel`, whose card is one of its parts; 2: codes, spheres
 HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
 
 Card = dict[str, Any]
@@ -75,8 +75,9 @@ def _in_ravel(path: Path) -> str:
         raise RavelError(f"{path} is not a .ravel file, or has a damaged header: export it again") from None
     if not known:
         raise RavelError(f"{path} has no Ravel card: it was not exported by `ravel export`")
-    if version != str(RAVEL_FORMAT):
-        raise RavelError(f"{path} has version {version}, this Ravel reads {RAVEL_FORMAT}: update Ravel or export again")
+    if version not in map(str, RAVEL_FORMATS):
+        read = " and ".join(map(str, RAVEL_FORMATS))
+        raise RavelError(f"{path} has version {version}, this Ravel reads {read}: update Ravel or export again")
     if data != size - 8 - length:
         raise RavelError(f"{path} is cut short or has bytes too many: export it again")
     return str(card)

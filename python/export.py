@@ -11,7 +11,7 @@ from . import runs
 from .card import SUFFIXES
 from .cli import Parser, run_verb
 from .errors import RavelError
-from .info import latency_page
+from .info import bit_rate, latency_page
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     how_many = p.add_mutually_exclusive_group()
     how_many.add_argument("--fidelity", type=float, help="keep the fewest latents that hold this share of the variance")
     how_many.add_argument("--latents", type=int, help="keep this many latents (default: all)")
+    how_many.add_argument("--quantisers", type=int, help="of a discrete model keep the first so many (default: all)")
     p.add_argument(
         "--weights",
         choices=("fp32", "bf16"),
@@ -48,7 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if there and not args.force:
         raise RavelError(f"{' and '.join(there)} exists: choose another --out, or replace it with --force")
     lines = export(
-        run, path, args.fidelity, args.latents, args.streaming, args.checkpoint, weights=args.weights or "fp32"
+        run,
+        path,
+        args.fidelity,
+        args.latents,
+        args.streaming,
+        args.checkpoint,
+        weights=args.weights or "fp32",
+        quantisers=args.quantisers,
     )
     print("\n".join(lines))
     return 0
@@ -74,17 +82,22 @@ def export(
     streaming: bool = True,
     which: str = "best",
     weights: str = "fp32",
+    quantisers: int | None = None,
 ) -> list[str]:
     """Write the verified `.ts` of a run to `path`, its `.ravel` beside it; returns what to tell the user."""
     from .streaming import deploy
 
     trained = runs.load(run, which)
-    kept = deploy.latents_kept(trained.principal, fidelity, latents)
+    kept = deploy.kept(trained, fidelity, latents, quantisers)
     shell = deploy.deploy(trained, kept, streaming)
     about = deploy.card(shell, trained, path.stem)
     findings = deploy.write(shell, path, about, trained, weights)
-    held = trained.principal.fidelity_curve[kept - 1]
-    lines = [f"{path.stem}: {about['preset']}, {kept} of {about['latent_size']} latents ({held:.1%} of the variance)"]
+    if shell.discrete:
+        holds = f"{kept} of {trained.net.latent.kept} quantisers, {bit_rate(about)}"
+    else:
+        held = trained.principal.fidelity_curve[kept - 1]
+        holds = f"{kept} of {about['latent_size']} latents ({held:.1%} of the variance)"
+    lines = [f"{path.stem}: {about['preset']}, {holds}"]
     for file in written(path, streaming):
         precision = weights if file.suffix == ".ravel" else "fp32"
         lines.append(f"{file}: {precision} weights, {file.stat().st_size / 1e6:.1f} MB, verified")

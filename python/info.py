@@ -23,7 +23,7 @@ def card_of(model: str) -> Card:
 
     run = runs.find(model)
     trained = runs.load(run)
-    shell = deploy.deploy(trained, trained.config.model.latent, streaming=True)
+    shell = deploy.deploy(trained, trained.net.latent.kept, streaming=True)
     return deploy.card(shell, trained, run.name)
 
 
@@ -49,11 +49,25 @@ def _head(card: Card) -> str:
     return "\n".join(
         [
             f"{card['name']}: {card['preset']}, {rate / 1000:g} kHz {channels}, {kind}",
+            *([_row("codes", _codes(card))] if "codes" in card else []),
             _row("latents", f"{card['latents']} of {card['latent_size']}{share}"),
             _row("parameters", f"{card['parameters'] / 1e6:.2f} M" + weights),
             _row("hop", f"{hop} samples, {_ms(hop, rate)}: one latent frame"),
         ]
     )
+
+
+def bit_rate(card: Card) -> str:
+    """What the codes of a discrete model amount to, as they are."""
+    codes = card["codes"]
+    return f"{codes['bits_per_frame']:g} bits a frame, {codes['bits_per_second'] / 1000:.1f} kbit/s"
+
+
+def _codes(card: Card) -> str:
+    codes = card["codes"]
+    perplexity = card["training"].get("validation", {}).get("perplexity")
+    used = f"; perplexity {perplexity:.0f}" if perplexity else ""
+    return f"{codes['quantisers']} quantisers of {codes['codes']} codes, {bit_rate(card)}{used}"
 
 
 def latency_page(card: Card) -> str:
@@ -90,7 +104,9 @@ def _training(card: Card) -> str:
         _row("steps", f"{training['steps']} in {_duration(training['seconds'])}, in phase {training['phase']}"),
     ]
     if training["validation"]:
-        held_out = f"{training['validation']['distance']:.3f} at temperature {training['temperature']:g}"
+        held_out = f"{training['validation']['distance']:.3f}"
+        if "codes" not in card:
+            held_out += f" at temperature {training['temperature']:g}"
         lines.append(_row("held-out distance", held_out))
     return "\n".join(lines)
 

@@ -87,7 +87,7 @@ class EnginePlayer:
         self._player: Any = None
 
     def set_temperature(self, value: float) -> bool:
-        if not 0 <= value <= 10:  # what a .ts takes
+        if not 0 <= value <= (0 if "codes" in self.card else 10):  # what a .ts takes
             return False
         self.temperature = value
         return True

@@ -47,6 +47,11 @@ class Instrument:
         self.sample_rate_hz = int(self.card["sample_rate_hz"])
         self.hop_samples = int(self.card["hop_samples"])
         exported = int(self.card["latents"])
+        if latents is not None and "codes" in self.card:
+            raise RavelError(
+                f"{path} holds codes, which --latents and --fidelity do not choose from: "
+                "export its run with --quantisers N for fewer of them"
+            )
         if latents is not None and not 1 <= latents <= exported:
             raise RavelError(
                 f"{path} holds {exported} latents, so --latents can be 1 to {exported}: "
@@ -222,9 +227,15 @@ def render(
 
 
 @contextmanager
-def exported(model: str, latents: int | None, fidelity: float | None) -> Iterator[tuple[Path, int | None]]:
+def exported(
+    model: str, latents: int | None, fidelity: float | None, quantisers: int | None = None
+) -> Iterator[tuple[Path, int | None]]:
     """The file to play and how many of its latents: `model` itself, or a run exported for the occasion."""
     if is_model_file(model):
+        if quantisers is not None:
+            raise RavelError(
+                f"{model} keeps its quantisers: name its run, or export that with --quantisers {quantisers}"
+            )
         if fidelity is not None:
             latents = latents_for_fidelity(read_card(model)["fidelity_curve"], fidelity)
         yield Path(model), latents
@@ -234,7 +245,7 @@ def exported(model: str, latents: int | None, fidelity: float | None) -> Iterato
     run = runs.find(model)
     with tempfile.TemporaryDirectory(prefix="ravel-") as folder:
         path = Path(folder) / f"{run.name}.ts"
-        export.export(run, path, fidelity, latents)
+        export.export(run, path, fidelity, latents, quantisers=quantisers)
         yield path, None
 
 
@@ -255,10 +266,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     count = parser.add_mutually_exclusive_group()
     count.add_argument("--latents", type=positive, help="use only the first N latents, the most telling ones")
     count.add_argument("--fidelity", type=fraction, help="use as many latents as carry this share of the variance")
+    count.add_argument("--quantisers", type=positive, help="of a run with codes use only the first N quantisers")
     parser.add_argument("--temperature", type=float, help="how far the latents stray from their mean, 0 = not at all")
     parser.add_argument("--block", type=positive, default=BLOCK_SAMPLES, help="samples a call; only speed and memory")
     options = parser.parse_args(argv)
-    with exported(options.model, options.latents, options.fidelity) as (path, latents):
+    with exported(options.model, options.latents, options.fidelity, options.quantisers) as (path, latents):
         instrument = Instrument(path, latents, options.temperature)
         render(instrument, options.inputs, options.out, options.force, options.block)
     return 0

@@ -15,19 +15,25 @@ from python.streaming import deploy
 from python.streaming.nn_tilde import Shell
 from python.training.pca import Principal
 
-SIZE, KEPT = 8, 5  # latents, and how many of them a deployed network plays
+SIZE, KEPT = 8, 5  # latents, and how many of them (or of the quantisers) a deployed network plays
+QUANTISERS, CODES = 6, 16
 
 
 def trained(name: str = "low", **overrides: Any) -> Trained:
     """A network that learned nothing, with principal components all the same."""
     torch.manual_seed(0)
-    config = preset(name, **{"capacity": 4, "latent": SIZE, **overrides})
+    few = {"quantisers": QUANTISERS, "codes": CODES} if name.endswith("-discrete") else {}
+    config = preset(name, **{"capacity": 4, "latent": SIZE, **few, **overrides})
     net = Autoencoder(config.model).eval().requires_grad_(False)
     for module in net.modules():
         if isinstance(module, (L.Conv1d, L.Upsample)) and hasattr(module, "parametrizations"):
             module.weight = module.weight * 1.4
         elif isinstance(module, L.BatchNorm):
             nn.init.uniform_(module.norm.running_var, 0.2, 0.6)
+    if net.latent.discrete:  # books that fit what the encoder gives
+        h = net.encoder(net.analysis(0.3 * torch.randn(2, config.model.channels, 64 * net.hop_samples)))
+        net.latent.train().draw(h, torch.zeros(2, SIZE, h.shape[2]))
+        net.latent.eval()
     components = torch.linalg.qr(torch.randn(SIZE, SIZE))[0].T.contiguous()
     principal = Principal(0.1 * torch.randn(SIZE), components, torch.linspace(2, 0.1, SIZE))
     return Trained(net, config, principal, {"steps": 0})
@@ -39,4 +45,4 @@ def deployed(name: str, **overrides: Any) -> tuple[Trained, Shell]:
     for module in source.net.modules():
         if isinstance(module, L.Amplitude):
             module.offset = 0.0
-    return source, deploy.deploy(source, KEPT, True)
+    return source, deploy.deploy(source, min(KEPT, source.net.latent.kept), True)

@@ -300,6 +300,8 @@ void bind_model(py::module_& m) {
       .def_property_readonly("hop_samples", info(&Info::hop_samples), "Samples of one latent frame.")
       .def_property_readonly("latents", info(&Info::latents), "Latents that are played.")
       .def_property_readonly("latent_size", info(&Info::latent_size), "Latents of the network, played or filled.")
+      .def_property_readonly("quantisers", info(&Info::quantisers), "Channels of codes of a discrete model, else 0.")
+      .def_property_readonly("codes", info(&Info::codes), "Codes of each of them, else 0.")
       .def_property_readonly("temperature", info(&Info::temperature), "Default of the engine's attribute.")
       .def_property_readonly("fidelity_curve", info(&Info::fidelity_curve),
                              "Cumulative share of variance of the strongest 1, 2, ... latents.")

@@ -66,6 +66,8 @@ SampleFile drawn(Random& random) {
   for (int& stride : options.strides) stride = one_to(5);
   options.latent_size = one_to(4);
   options.kept = one_to(static_cast<unsigned>(options.latent_size));
+  options.quantisers = random() % 2 == 0 ? one_to(3) : 0;
+  options.codes = 1 + one_to(4);
   options.bf16 = random() % 2 == 0;
   options.snake = random() % 2 == 0;
   options.noise_bands = 1 + one_to(4);

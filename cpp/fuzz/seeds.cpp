@@ -24,6 +24,7 @@ int main(int count, char** arguments) {
       {"mono", every_op({.bands = 2, .width = 2, .latent_size = 3, .kept = 2})},
       {"stereo-bf16", every_op({.channels = 2, .bands = 2, .width = 2, .latent_size = 2, .kept = 2, .bf16 = true})},
       {"snake", every_op({.bands = 2, .width = 2, .strides = {4}, .latent_size = 1, .kept = 1, .snake = true})},
+      {"codes", every_op({.bands = 2, .width = 2, .latent_size = 3, .quantisers = 2})},
       {"plain", every_op({.bands = 1, .width = 2, .strides = {2}, .latent_size = 1, .kept = 1, .noise = false})},
   };
   for (const auto& [name, file] : seeds) {

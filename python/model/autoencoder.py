@@ -7,7 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from .config import ModelConfig
-from .latent import LATENTS
+from .latent import Latent, Spherical, Variational, Wasserstein
 from .layers import (
     Amplitude,
     BatchNorm,
@@ -28,6 +28,15 @@ from .layers import (
 )
 from .noise import FilteredNoise, NoiseSource
 from .pqmf import Analysis, Synthesis
+from .quantise import Quantised, VectorQuantised
+
+LATENTS: dict[str, type[Latent]] = {
+    "variational": Variational,
+    "rvq": Quantised,
+    "vq": VectorQuantised,
+    "wasserstein": Wasserstein,
+    "spherical": Spherical,
+}
 
 
 class Autoencoder(nn.Module):
@@ -40,7 +49,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.config = config
         self.analysis = Analysis(config.attenuation_db, config.bands, config.channels)
-        self.latent = LATENTS[config.latent_kind](config.latent, config.temperature)
+        self.latent = LATENTS[config.latent_kind].of(config)
         self.encoder = Encoder(config, self.latent.in_channels)
         self.decoder = Decoder(config)
         self.synthesis = Synthesis(config.attenuation_db, config.bands, config.channels)
@@ -71,6 +80,7 @@ class Autoencoder(nn.Module):
         """Learned numbers as deployed: norms folded, the fixed filter bank left out."""
         convolutions = [m for m in self.modules() if isinstance(m, (Conv1d, Upsample))]
         weights = sum(m.weight.numel() for m in convolutions if not isinstance(m, (Analysis, Synthesis)))
+        weights += sum(p.numel() for p in self.latent.parameters())
         return weights + sum(m.norm.bias.numel() for m in self.modules() if isinstance(m, BatchNorm))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from typing import Any
 
 from ..errors import RavelError
 
+MOST_QUANTISERS, MOST_CODES = 64, 65536
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -20,7 +22,11 @@ class ModelConfig:
     bands: int = 16
     attenuation_db: int = 100  # PQMF stop band: 40, 70 or 100
     latent: int = 128
-    latent_kind: str = "variational"
+    latent_kind: str = (
+        "variational"  # or wasserstein, spherical; codes: rvq (residual, averaged codebooks), vq (one, by gradient)
+    )
+    quantisers: int = 0  # codebooks of rvq, each for what those before it left over
+    codes: int = 1024  # of a codebook
     temperature: float = 0.0  # of the latent when playing, 0 = the posterior mean
     capacity: int = 96  # width of the level next to the bands; doubles a level
     strides: tuple[int, ...] = (4, 4, 4, 2)  # encoder, from the bands down
@@ -63,9 +69,23 @@ class ModelConfig:
             "units": ("pointwise", "pair"),
             "activation": ("leaky_relu", "snake"),
             "head": ("gated", "loudness"),
+            "latent_kind": ("variational", "rvq", "vq", "wasserstein", "spherical"),
         }
         for name, allowed in choices.items():
             _require(getattr(self, name) in allowed, f"{name}: {' or '.join(allowed)}, got {getattr(self, name)!r}")
+        if self.latent_kind in ("rvq", "vq"):
+            most = MOST_QUANTISERS if self.latent_kind == "rvq" else 1
+            _require(
+                1 <= self.quantisers <= most,
+                f"quantisers: {'1 to ' + str(most) if most > 1 else '1'} with latent_kind {self.latent_kind}, "
+                f"got {self.quantisers}",
+            )
+            _require(2 <= self.codes <= MOST_CODES, f"codes: 2 to {MOST_CODES}, got {self.codes}")
+        else:
+            _require(
+                self.quantisers == 0,
+                f"quantisers: latent_kind {self.latent_kind} has none; choose a discrete preset or --latent-kind rvq",
+            )
         if self.decoder_lookahead:
             _require(len(self.decoder_lookahead) == len(self.strides), "decoder_lookahead: one number for each stride")
 
@@ -87,8 +107,12 @@ class TrainingConfig:
     adversarial_adam_betas: tuple[float, float] = (0.5, 0.9)
     gradient_clip: float = 1.0
     ema: float = 0.999
-    beta: float = 0.005  # weight of the KL divergence, summed over latents and averaged over time
+    beta: float = 0.005  # weight of the latent's cost: KL summed over latents; codes: mean squared distance
     beta_warmup_steps: int = 500
+    commitment: float = 0.25  # codes: weight of the encoder's part of the latent's cost
+    code_decay: float = 0.99  # rvq: of the averages that its codes follow
+    code_revival: float = 0.5  # a code used less than this of its even share becomes a frame of the batch
+    quantiser_dropout: float = 0.5  # rvq: share of the items that hear only their first so many quantisers
     log_floor: float = 1e-4  # magnitude under which spectra count as silent
     relative_weight: float = 1.0
     log_weight: float = 1.0
@@ -145,13 +169,20 @@ _V2_SMALL: dict[str, Any] = {
     "noise_strides": (2, 2, 2),
     "noise_bands": 32,
 }
+_CODES: dict[str, Any] = {"latent_kind": "rvq", "encoder_out_groups": 1, "codes": 1024}
 _V2_TRAINING: dict[str, Any] = {"crop_samples": 131072, "discriminators": ("scale", "period")}
+_LOW_TRAINING: dict[str, Any] = {"learning_rate": 1.5e-3, "crop_samples": 32768}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "v1": {"model": _V1, "training": {"crop_samples": 131072}},
     "v2": {"model": _V2, "training": _V2_TRAINING},
     "v2-small": {"model": _V2_SMALL, "training": _V2_TRAINING},
-    "low": {"model": _LOW, "training": {"learning_rate": 1.5e-3, "crop_samples": 32768}},
+    "low": {"model": _LOW, "training": _LOW_TRAINING},
+    "v2-discrete": {"model": _V2 | _CODES | {"quantisers": 16}, "training": _V2_TRAINING | {"beta": 1.0}},
+    "low-discrete": {
+        "model": _LOW | _CODES | {"latent": 64, "quantisers": 8},
+        "training": _LOW_TRAINING | {"beta": 1.0},
+    },
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import warnings
 from pathlib import Path
 from typing import Any, cast
@@ -15,11 +16,26 @@ from ..errors import RavelError
 from ..files import atomic_write, atomic_writes
 from ..model.autoencoder import Autoencoder
 from ..model.latent import active_units
-from ..model.layers import Conv1d, fold
+from ..model.layers import Conv1d, Serial, fold
 from ..runs import Trained
 from ..training.pca import Principal
 from . import graph, verify
 from .nn_tilde import ATTRIBUTES, Shell
+
+
+def kept(trained: Trained, fidelity: float | None, latents: int | None, quantisers: int | None) -> int:
+    """How many latents to export, or quantisers of a discrete model. Raises RavelError for the other one's dial."""
+    if not trained.net.latent.discrete:
+        if quantisers is not None:
+            raise RavelError(f"--quantisers {quantisers}: this model has no codes; --latents or --fidelity choose")
+        return latents_kept(trained.principal, fidelity, latents)
+    there = trained.net.latent.kept
+    if latents is not None or fidelity is not None:
+        dial = f"--fidelity {fidelity:g}" if latents is None else f"--latents {latents}"
+        raise RavelError(f"{dial}: this model has codes; --quantisers keeps the first 1 to {there} of its quantisers")
+    if quantisers is not None and not 1 <= quantisers <= there:
+        raise RavelError(f"--quantisers {quantisers}: this model has 1 to {there}")
+    return there if quantisers is None else quantisers
 
 
 def latents_kept(principal: Principal, fidelity: float | None, latents: int | None) -> int:
@@ -38,15 +54,20 @@ def latents_kept(principal: Principal, fidelity: float | None, latents: int | No
 
 
 def deploy(trained: Trained, kept: int, streaming: bool) -> Shell:
-    """A shell over a folded copy of the network, playing its `kept` strongest latents; the original stays as it is."""
+    """A shell over a folded copy of the network, playing its `kept` strongest latents or first quantisers; the original
+    stays as it is."""
     # not deepcopy: it shares the classes that torch's parametrizations make, and unfolding one would break the other
     net = Autoencoder(trained.config.model)
     net.load_state_dict(trained.net.state_dict())
     net.latent.temperature = trained.net.latent.temperature
     fold(net.eval().requires_grad_(False))
+    behind, net.latent = net.latent.played()
+    if behind:
+        net.encoder = Serial(*net.encoder.layers, *behind).requires_grad_(False)
+        net.align()
     principal = trained.principal
     into, out_of = cast(Conv1d, net.encoder.layers[-1]), cast(Conv1d, net.decoder.layers[0])
-    completion = net.latent.fold_pca(into, out_of, principal.mean, principal.components, kept)
+    completion = net.latent.deployed(into, out_of, principal.mean, principal.components, kept)
     completion.node = 0  # the autoencoder's own noise sources count from 1
     return Shell(net, completion, streaming).eval().requires_grad_(False)
 
@@ -70,10 +91,25 @@ def card(shell: Shell, trained: Trained, name: str) -> dict[str, Any]:
     }  # fmt: skip
     kinds = ("bool", "int", "float")
     attributes = {
-        key: {"type": " ".join(kinds[c] for c in codes), "default": defaults[key], "doc": doc}
-        for key, (codes, doc) in ATTRIBUTES.items()
+        key: {
+            "type": " ".join(kinds[c] for c in ATTRIBUTES[key][0]),
+            "default": defaults[key],
+            "doc": ATTRIBUTES[key][1],
+        }
+        for key in shell.attributes
     }
-    return {
+    model = trained.config.model
+    codes = {}
+    if shell.discrete:
+        bits = shell.codes * math.log2(model.codes)
+        codes["codes"] = {
+            "kind": model.latent_kind,
+            "quantisers": shell.codes,
+            "codes": model.codes,
+            "bits_per_frame": bits,
+            "bits_per_second": bits * shell.sample_rate_hz / hop,
+        }
+    return codes | {
         "format": FORMAT,
         "name": name,
         "preset": trained.config.model.preset,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model.autoencoder import Autoencoder
-from ..model.latent import Fill
+from ..model.latent import Completion
 from ..model.layers import Serial
 
 BOOL, INT, FLOAT = 0, 1, 2  # type codes of the protocol
@@ -26,6 +26,7 @@ ATTRIBUTES = {
     "bias": ([INT, FLOAT], "latent number and what is added to it before decoding"),
     "reset": ([BOOL], "forget the past: histories to silence, noise to its start"),
 }
+CONTINUOUS = ("temperature", "fill")  # attributes that codes have no use for
 
 
 class Shell(nn.Module):
@@ -34,6 +35,9 @@ class Shell(nn.Module):
     Streaming: every method keeps histories of its own, so that calls to one leave the others alone; they are made at
     the first call for the batch and device that it comes with, and the output lags by the method's delay. Offline:
     every call starts from silence, and the output is aligned with the input.
+
+    A discrete model encodes to numbers of codes, a channel a quantiser, and decodes them; its latents, which `scale`
+    and `bias` shape, are the components of the vectors that they stand for.
     """
 
     encode_state: list[Tensor]
@@ -43,7 +47,7 @@ class Shell(nn.Module):
     latent_scale: Tensor
     latent_bias: Tensor
 
-    def __init__(self, net: Autoencoder, completion: Fill, streaming: bool) -> None:
+    def __init__(self, net: Autoencoder, completion: Completion, streaming: bool) -> None:
         super().__init__()
         self.front = Serial(net.analysis, net.encoder)
         self.latent, self.completion = net.latent, completion
@@ -51,7 +55,10 @@ class Shell(nn.Module):
         self.latent_delay = net.latent.align(self.front.delay)  # latent frames
         self.delay = self.back.align(self.latent_delay)  # samples, hop wait excluded
         config = net.config
-        self.channels, self.latents = config.channels, net.latent.kept
+        self.channels, self.discrete = config.channels, net.latent.discrete
+        self.codes = net.latent.kept  # channels of what `encode` gives
+        self.latents = config.latent if self.discrete else self.codes
+        self.attributes = [name for name in ATTRIBUTES if not self.discrete or name not in CONTINUOUS]
         self.hop_samples, self.sample_rate_hz = config.hop_samples, config.sample_rate_hz
         self.streaming = streaming
         self.encode_state, self.decode_state = [], []
@@ -62,10 +69,11 @@ class Shell(nn.Module):
         self.register_buffer("latent_scale", torch.ones(self.latents, 1))
         self.register_buffer("latent_bias", torch.zeros(self.latents, 1))
         self._describe("forward", [self.channels, 1, self.channels, 1], "audio in", "audio out")
-        self._describe("encode", [self.channels, 1, self.latents, self.hop_samples], "audio in", "latent")
-        self._describe("decode", [self.latents, self.hop_samples, self.channels, 1], "latent", "audio out")
-        for name, (codes, _) in ATTRIBUTES.items():
-            self.register_buffer(f"{name}_params", torch.tensor(codes, dtype=torch.int64))
+        word = "code" if self.discrete else "latent"
+        self._describe("encode", [self.channels, 1, self.codes, self.hop_samples], "audio in", word)
+        self._describe("decode", [self.codes, self.hop_samples, self.channels, 1], word, "audio out")
+        for name in self.attributes:
+            self.register_buffer(f"{name}_params", torch.tensor(ATTRIBUTES[name][0], dtype=torch.int64))
 
     @torch.jit.unused
     def _describe(self, method: str, params: list[int], source: str, result: str) -> None:
@@ -109,9 +117,11 @@ class Shell(nn.Module):
         return z, past + noise
 
     def synthesise(self, z: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        if self.shaped:
+        if self.shaped and not self.discrete:
             z = z * self.latent_scale + self.latent_bias
         full, noise = self.completion.step(z, state[-1:])
+        if self.shaped and self.discrete:
+            full = full * self.latent_scale + self.latent_bias
         y, past = self.back.step(full, state[:-1])
         return y, past + noise
 
@@ -127,7 +137,7 @@ class Shell(nn.Module):
 
     @torch.jit.export
     def encode(self, x: Tensor) -> Tensor:
-        """Audio (batch, channels, n * hop) to latents (batch, latents, n)."""
+        """Audio (batch, channels, n * hop) to latents or code numbers (batch, codes, n)."""
         self.check(x, self.channels, self.hop_samples, "encode")
         if not self.streaming:
             x = self.prolonged(x, self.latent_delay * self.hop_samples, self.hop_samples)
@@ -136,8 +146,8 @@ class Shell(nn.Module):
 
     @torch.jit.export
     def decode(self, z: Tensor) -> Tensor:
-        """Latents (batch, latents, n) to audio (batch, channels, n * hop)."""
-        self.check(z, self.latents, 1, "decode")
+        """Latents or code numbers (batch, codes, n) to audio (batch, channels, n * hop)."""
+        self.check(z, self.codes, 1, "decode")
         frames, late = z.size(2) * self.hop_samples, self.delay - self.latent_delay * self.hop_samples
         if not self.streaming:
             z = self.prolonged(z, -(-late // self.hop_samples), 1)
@@ -154,7 +164,7 @@ class Shell(nn.Module):
 
     @torch.jit.export
     def get_attributes(self) -> list[str]:
-        return ["temperature", "fill", "noise", "seed", "scale", "bias", "reset"]
+        return self.attributes
 
     @torch.jit.export
     def get_buffer_attributes(self) -> list[str]:
@@ -247,14 +257,14 @@ class Shell(nn.Module):
 
     @torch.jit.export
     def set_temperature(self, value: float) -> int:
-        if not 0.0 <= value <= 10.0:
+        if not 0.0 <= value <= (0.0 if self.discrete else 10.0):
             return -1
         self.latent.temperature = value
         return 0
 
     @torch.jit.export
     def set_fill(self, value: float) -> int:
-        if not 0.0 <= value <= 10.0:
+        if not 0.0 <= value <= (0.0 if self.discrete else 10.0):
             return -1
         self.completion.fill = value
         return 0

@@ -16,9 +16,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..errors import RavelError
+from ..model.quantise import Codebooks
 from ..players import engine_module
 from ..runs import Trained
-from .graph import golden, stored, with_weights
+from .graph import golden, sounding, stored, with_weights
 from .nn_tilde import Shell
 
 TOLERANCE = 1e-5  # of peak: sums in another order for another number of frames, or on another instruction set
@@ -43,10 +44,10 @@ def script(loaded: torch.jit.ScriptModule, shell: Shell, trained: Trained) -> li
             findings.append(_close(f"{method}, a stream alone against in a batch", alone, whole[:1]))
     loaded.set_noise(False)
     got = _run(loaded, "forward", x, [x.shape[2]])
-    want = reference(trained, shell.latents, x)
+    want = reference(trained, shell.codes, x)
     if not shell.streaming:
         late = -(-shell.delay // hop) * hop
-        want = reference(trained, shell.latents, nn.functional.pad(x, (0, late)))[
+        want = reference(trained, shell.codes, nn.functional.pad(x, (0, late)))[
             ..., shell.delay : shell.delay + x.shape[2]
         ]
     return [*findings, _close("forward against the trained network", got, want)]
@@ -54,14 +55,13 @@ def script(loaded: torch.jit.ScriptModule, shell: Shell, trained: Trained) -> li
 
 @torch.no_grad()
 def reference(trained: Trained, kept: int, x: Tensor) -> Tensor:
-    """What the trained network itself, unfolded, gives for x with the `kept` strongest components and no noise.
+    """What the trained network itself, unfolded, gives for x with the `kept` strongest components, or first quantisers,
+    and no noise.
 
     Folding makes zero stand for the mean latent, so the past of the decoder's first convolution is the mean here too.
     """
     net, p = trained.net, trained.principal
-    mean = p.mean[:, None]
-    z = net.latent.centre(net.encoder(net.analysis(x)))
-    z = p.components[:kept].T @ (p.components[:kept] @ (z - mean)) + mean
+    z = net.latent.limited(net.encoder(net.analysis(x)), p.mean, p.components, kept)
     state = net.decoder.initial_state(z)
     state = [s * torch.tensor([1, 1, 0]) if s.dtype == torch.int64 else s for s in state]
     state[0] = p.mean.expand_as(state[0])
@@ -140,8 +140,12 @@ def _inputs(shell: Shell) -> dict[str, Tensor]:
     """Two streams of noise for each method, as long as it takes to hear the delay and more."""
     hop = shell.hop_samples
     hops = max(12, -(-(shell.delay + hop) // hop) + 4)
-    x = 0.3 * torch.randn(2, shell.channels, hops * hop, generator=torch.Generator().manual_seed(1))
-    z = torch.randn(2, shell.latents, hops, generator=torch.Generator().manual_seed(2))
+    x = sounding(shell, 2, hops * hop, 1)
+    generator = torch.Generator().manual_seed(2)
+    if isinstance(shell.completion, Codebooks):  # some beyond either end
+        z = torch.randint(-2, shell.completion.codes + 2, (2, shell.codes, hops), generator=generator).float()
+    else:
+        z = torch.randn(2, shell.codes, hops, generator=generator)
     return {"forward": x, "encode": x, "decode": z}
 
 

@@ -164,7 +164,7 @@ class Trainer:
         terms = reconstruction.terms
         self._optimise(torch.stack(list(terms.values())).sum(), self.generator_optimiser, self.trained)
         self._update_ema()
-        return {name: value.detach() for name, value in terms.items()}
+        return {name: value.detach() for name, value in terms.items()} | self.net.latent.measures()
 
     def _discriminator_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         with self._autocast():
@@ -216,6 +216,7 @@ class Trainer:
         torch._foreach_lerp_(averages, values, 1 - decay)
         for average, value in zip(self.ema.buffers(), self.net.buffers(), strict=True):
             average.copy_(value)
+        self.ema.latent.adopt(self.net.latent)
 
     # -- schedules ----------------------------------------------------------------------------------------------
 
@@ -246,7 +247,8 @@ class Trainer:
         """Optimisers and gradient synchronisation for what learns in this phase."""
         t = self.config.training
         if self.progress.phase == 2:
-            self.net.encoder.requires_grad_(False).eval()
+            for part in (self.net.encoder, self.net.latent):
+                part.requires_grad_(False).eval()
         self.trained = [p for p in self.net.parameters() if p.requires_grad]
         fused = self.fabric.device.type in ("cuda", "cpu")
         betas = t.adam_betas if self.progress.phase == 1 else t.adversarial_adam_betas
@@ -264,9 +266,10 @@ class Trainer:
         return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
 
     def _begin_phase_2(self) -> None:
-        """The encoder becomes its average, for good; the decoder goes on from where it is."""
+        """The encoder and the codes become their average, for good; the decoder goes on from where it is."""
         p = self.progress
         self.net.encoder.load_state_dict(self.ema.encoder.state_dict())
+        self.net.latent.load_state_dict(self.ema.latent.state_dict())
         p.phase, p.phase_1_end = 2, self._share()
         p.best, p.best_step = math.inf, p.step
         self.principal = None  # the encoder has moved since the last validation

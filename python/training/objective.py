@@ -28,6 +28,7 @@ class Objective(nn.Module):
     def __init__(self, net: Autoencoder, config: TrainingConfig, bf16: bool) -> None:
         super().__init__()
         self.net = net
+        net.latent.learn_with(config)
         self.config = config
         self.bf16 = bf16
         self.distance = SpectralDistance(

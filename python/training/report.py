@@ -72,18 +72,23 @@ class Report:
         active = int((result.divergence > ACTIVE_NATS).sum())
         curve = principal.fidelity_curve
         half = 1 + sum(v < 0.95 for v in curve)
+        if "perplexity" in scores:
+            latent = f"; code perplexity {scores['perplexity']:.0f}"
+        else:
+            latent = f" at temperature {result.temperature:g}; {active} active latents"
         self.say(
             f"phase {phase}  step {step}  {_clock(seconds)}  held out: distance {scores['distance']:.3f} "
-            f"(log {scores['log']:.3f}, relative {scores['relative']:.3f}) at temperature {result.temperature:g}; "
-            f"{active} active latents, {min(half, len(curve))} hold 95 % of the variance"
+            f"(log {scores['log']:.3f}, relative {scores['relative']:.3f}){latent}, "
+            f"{min(half, len(curve))} hold 95 % of the variance"
         )
         if not self.writer:
             return
         for name, value in scores.items():
             self.writer.add_scalar(f"held out/{name}", value, step)
-        self.writer.add_scalar("latent/active units", active, step)
-        self.writer.add_scalar("latent/KL, nats", float(result.divergence.sum()), step)
-        self.writer.add_histogram("latent/KL per dimension", result.divergence, step)
+        if "perplexity" not in scores:
+            self.writer.add_scalar("latent/active units", active, step)
+            self.writer.add_scalar("latent/KL, nats", float(result.divergence.sum()), step)
+            self.writer.add_histogram("latent/KL per dimension", result.divergence, step)
         self.writer.add_figure("latent/fidelity curve", _curve(curve), step)
         for name, sound in (("input", result.real), ("output", result.fake)):
             if name == "output" or not self.heard_input:

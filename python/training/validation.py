@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..model.autoencoder import Autoencoder
 from ..model.config import TrainingConfig
+from ..model.quantise import perplexity
 from .corpus import Corpus, Crops
 from .losses import SpectralDistance
 
-TEMPERATURES = (0.0, 0.5, 1.0)
 CHUNK_SECONDS = 4.0
 ANALYSIS_SECONDS = 180.0
 
@@ -49,10 +49,10 @@ class Validation:
     @torch.no_grad()
     def run(self, phase: int) -> Result:
         """Decode at several temperatures; the best one is kept and its scores are the result."""
-        candidates = {t: self._scores(t) for t in TEMPERATURES}
+        candidates = {t: self._scores(t) for t in self.net.latent.temperatures}
         best = min(candidates, key=lambda t: candidates[t][0]["distance"])
         scores, divergence, real, fake = candidates[best]
-        for t in TEMPERATURES:
+        for t in candidates if len(candidates) > 1 else ():
             scores[f"distance at temperature {t:g}"] = candidates[t][0]["distance"]
         return Result(scores, best, divergence, real, fake)
 
@@ -70,6 +70,7 @@ class Validation:
         net.latent.temperature = temperature
         sums: dict[str, float] = {"relative": 0.0, "log": 0.0}
         divergence = torch.zeros(net.latent.size)
+        counts = torch.zeros(0)
         pair = (torch.zeros(0), torch.zeros(0))
         try:
             for i in range(len(self.chunks)):
@@ -81,8 +82,14 @@ class Validation:
                 sums["log"] += float(self.log(fake, real))
                 _, cost = net.latent.draw(h, torch.zeros_like(net.latent.centre(h)))
                 divergence += cost.cpu()
+                taken = net.latent.counts(h)
+                counts = counts if taken is None else taken.cpu() + (counts if i else 0)
                 pair = (real[0].cpu(), fake[0].cpu()) if i == 0 else pair
         finally:
             net.latent.temperature = kept
         scores = {name: value / len(self.chunks) for name, value in sums.items()}
+        if len(counts):
+            each = perplexity(counts)
+            scores["perplexity"] = float(each.mean())
+            scores |= {f"perplexity of quantiser {i}": float(value) for i, value in enumerate(each)}
         return {"distance": scores["relative"] + scores["log"], **scores}, divergence / len(self.chunks), *pair

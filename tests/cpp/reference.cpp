@@ -131,6 +131,15 @@ Signal layer(const Node&, const graph::Amplitude& amplitude, const Signal& x) {
   return mapped(x, [&](std::size_t, double v) { return 2 * std::pow(sigmoid(v + amplitude.offset), 2.3) + 1e-7; });
 }
 
+Signal layer(const Node&, const graph::Sphere&, Signal x) {
+  for (std::size_t n = 0; n < index(frames_of(x)); ++n) {
+    double square = 0;
+    for (const auto& row : x) square += row[n] * row[n];
+    for (auto& row : x) row[n] *= std::sqrt(static_cast<double>(x.size()) / square);
+  }
+  return x;
+}
+
 Signal layer(const Node& node, const graph::GatedHalf&, const Signal& x) {
   const auto half = index(node.out_channels);
   Signal y(x.begin(), x.begin() + node.out_channels);
@@ -173,6 +182,49 @@ Signal layer(const Node&, const graph::Variational& latent, const Signal& x) {
 Signal layer(const Node&, const graph::Fill& fill, Signal x) {
   x.resize(index(fill.size), std::vector<double>(x.front().size()));
   return x;
+}
+
+// A code's vector: values of a codebook (quantisers, codes, size).
+std::vector<double> vector(const std::vector<float>& codebook, int codes, int quantiser, int code, std::size_t size) {
+  const auto* first = codebook.data() + (index(quantiser) * index(codes) + index(code)) * size;
+  return {first, first + size};
+}
+
+Signal layer(const Node&, const graph::Quantise& quantise, const Signal& x) {
+  Signal y = zeros(quantise.quantisers, frames_of(x));
+  for (std::size_t n = 0; n < index(frames_of(x)); ++n) {
+    std::vector<double> rest;
+    for (const auto& row : x) rest.push_back(row[n]);
+    for (int i = 0; i < quantise.quantisers; ++i) {
+      double nearest = HUGE_VAL;
+      std::vector<double> left;
+      for (int code = 0; code < quantise.codes; ++code) {
+        const auto c = vector(quantise.codebook, quantise.codes, i, code, x.size());
+        double square = 0;
+        for (std::size_t d = 0; d < c.size(); ++d) square += (rest[d] - c[d]) * (rest[d] - c[d]);
+        if (square >= nearest) continue;
+        nearest = square;
+        y[index(i)][n] = code;
+        left = rest;
+        for (std::size_t d = 0; d < c.size(); ++d) left[d] -= c[d];
+      }
+      rest = left;
+    }
+  }
+  return y;
+}
+
+Signal layer(const Node& node, const graph::Codebook& codebook, const Signal& x) {
+  Signal y = zeros(node.out_channels, frames_of(x));
+  for (std::size_t n = 0; n < index(frames_of(x)); ++n) {
+    for (std::size_t d = 0; d < y.size(); ++d) y[d][n] = codebook.offset[d];
+    for (int i = 0; i < codebook.quantisers; ++i) {
+      const int code = static_cast<int>(x[index(i)][n]);
+      const auto c = vector(codebook.codebook, codebook.codes, i, code, y.size());
+      for (std::size_t d = 0; d < y.size(); ++d) y[d][n] += c[d];
+    }
+  }
+  return y;
 }
 
 }  // namespace

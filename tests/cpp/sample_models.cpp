@@ -98,6 +98,15 @@ class Builder {
     node.update({{"kept", kept}, {"size", size}, {"node", id}});
     return node;
   }
+  json quantise(int size, int quantisers, int codes) {
+    json node = base("quantise", "latent", size, quantisers);
+    return with_codes(std::move(node), size, quantisers, codes);
+  }
+  json codebook(int size, int quantisers, int codes) {
+    json node = base("codebook", "completion", quantisers, size);
+    node["offset"] = add("completion.offset", {size}, draw(size, 0.3F));
+    return with_codes(std::move(node), size, quantisers, codes);
+  }
   json serial(const std::string& name, const std::vector<json>& layers) {
     json node = base("serial", name, layers.front()["in"], layers.back()["out"]);
     node["layers"] = layers;
@@ -134,6 +143,13 @@ class Builder {
     return {{"op", op}, {"name", name}, {"in", in}, {"out", out}};
   }
 
+  json with_codes(json node, int size, int quantisers, int codes) {
+    const std::string name = node["name"];
+    node.update({{"quantisers", quantisers}, {"codes", codes}});
+    node["codebook"] = add(name + ".codebook", {quantisers, codes, size}, draw(quantisers * codes * size, 0.5F));
+    return node;
+  }
+
   void add_weight(json& node, const std::vector<std::int64_t>& shape, bool bias) {
     const std::string name = node["name"];
     const auto fan_in = static_cast<float>(shape[1] * shape[2]);
@@ -148,6 +164,9 @@ class Builder {
 
 struct Shape {
   int channels, hop, latents, latent_size;
+  int quantisers = 0, codes = 0;
+
+  int played() const { return quantisers > 0 ? quantisers : latents; }  // channels of `encode`
 };
 
 void describe(SampleFile& file, const json& graph, const Shape& shape, bool bf16) {
@@ -160,7 +179,7 @@ void describe(SampleFile& file, const json& graph, const Shape& shape, bool bf16
   };
   json curve = json::array();
   for (int i = 1; i <= shape.latent_size; ++i) curve.push_back(static_cast<double>(i) / shape.latent_size);
-  const json card = {
+  json card = {
       {"name", "sample"},
       {"preset", "low"},
       {"sample_rate_hz", 44100},
@@ -170,19 +189,26 @@ void describe(SampleFile& file, const json& graph, const Shape& shape, bool bf16
       {"latent_size", shape.latent_size},
       {"methods",
        {{"forward", method(shape.channels, 1, shape.channels, 1, shape.hop + 3)},
-        {"encode", method(shape.channels, 1, shape.latents, shape.hop, shape.hop)},
-        {"decode", method(shape.latents, shape.hop, shape.channels, 1, 3)}}},
+        {"encode", method(shape.channels, 1, shape.played(), shape.hop, shape.hop)},
+        {"decode", method(shape.played(), shape.hop, shape.channels, 1, 3)}}},
       {"attributes", {{"temperature", {{"type", "float"}, {"default", 0.0}, {"doc", ""}}}}},
       {"fidelity_curve", curve},
       {"weights", bf16 ? "bf16" : "fp32"},
   };
-  file.metadata = {{"format", "ravel"}, {"version", "1"}, {"graph", graph.dump()}, {"card", card.dump()}};
+  if (shape.quantisers > 0) {
+    card["codes"] = {{"kind", "rvq"}, {"quantisers", shape.quantisers}, {"codes", shape.codes}};
+    card["attributes"].erase("temperature");
+  }
+  file.metadata = {{"format", "ravel"},
+                   {"version", shape.quantisers > 0 ? "2" : "1"},
+                   {"graph", graph.dump()},
+                   {"card", card.dump()}};
 }
 
 void add_golden(Builder& build, const Shape& shape, int hops) {
   const int frames = hops * shape.hop;
   build.add("golden.audio", {shape.channels, frames}, build.draw(shape.channels * frames, 0.5F));
-  build.add("golden.latents", {shape.latents, hops}, std::vector<float>(shape.latents * hops));
+  build.add("golden.latents", {shape.played(), hops}, std::vector<float>(shape.played() * hops));
   build.add("golden.output", {shape.channels, frames}, std::vector<float>(shape.channels * frames));
 }
 
@@ -214,7 +240,9 @@ json encoder(Builder& build, const SampleOptions& o) {
     width *= 2;
   }
   layers.push_back(build.activation("encoder.act", width));
-  layers.push_back(build.conv("encoder.out", width, 2 * o.latent_size, {.kernel = 3, .groups = 2, .bias = true}));
+  const int heads = o.quantisers > 0 ? 1 : 2;
+  layers.push_back(
+      build.conv("encoder.out", width, heads * o.latent_size, {.kernel = 3, .groups = heads, .bias = true}));
   return build.serial("encoder", layers);
 }
 
@@ -324,13 +352,18 @@ SampleFile every_op(const SampleOptions& o) {
   const json synthesis = build.upsample("synthesis", bands, o.channels, o.bands, 3);
   build.bf16 = o.bf16;
   build.snake = o.snake;
-  const json front = build.serial("front", {analysis, encoder(build, o)});
+  std::vector<json> layers{analysis, encoder(build, o)};
+  if (o.sphere) layers.push_back(build.plain("sphere", "sphere", layers.back()["out"], layers.back()["out"]));
+  const json front = build.serial("front", layers);
   const json back = build.serial("back", {decoder(build, o), synthesis});
-  const json graph = {{"front", front},
-                      {"latent", build.variational(o.latent_size, o.kept, 1)},
-                      {"completion", build.fill(o.kept, o.latent_size, 0)},
-                      {"back", back}};
-  const Shape shape{o.channels, hop, o.kept, o.latent_size};
+  const bool discrete = o.quantisers > 0;
+  const json latent =
+      discrete ? build.quantise(o.latent_size, o.quantisers, o.codes) : build.variational(o.latent_size, o.kept, 1);
+  const json completion =
+      discrete ? build.codebook(o.latent_size, o.quantisers, o.codes) : build.fill(o.kept, o.latent_size, 0);
+  const json graph = {{"front", front}, {"latent", latent}, {"completion", completion}, {"back", back}};
+  const Shape shape{o.channels,    hop,          discrete ? o.latent_size : o.kept,
+                    o.latent_size, o.quantisers, discrete ? o.codes : 0};
   describe(build.file, graph, shape, o.bf16);
   add_golden(build, shape, 12);
   fill_golden(build.file, o.channels);

@@ -23,7 +23,7 @@ std::shared_ptr<const Model> load(const test::SampleOptions& options, Isa isa = 
   return Model::parse(bytes.data(), bytes.size(), isa);
 }
 
-// Mono and stereo, fp32 and bf16, snake and leaky, odd widths, some latents filled.
+// Mono and stereo, fp32 and bf16, snake and leaky, odd widths, some latents filled; codes.
 std::vector<std::shared_ptr<const Model>> models(Isa isa = best_isa()) {
   test::SampleOptions stereo;
   stereo.channels = 2;
@@ -34,7 +34,11 @@ std::vector<std::shared_ptr<const Model>> models(Isa isa = best_isa()) {
   bf16.bf16 = true;
   bf16.width = 8;
   bf16.strides = {4, 2};
-  return {load({}, isa), load(stereo, isa), load(bf16, isa)};
+  test::SampleOptions codes;
+  codes.sphere = true;
+  codes.quantisers = 3;
+  codes.codes = 21;  // no multiple of a panel
+  return {load({}, isa), load(stereo, isa), load(bf16, isa), load(codes, isa)};
 }
 
 constexpr Method kMethods[] = {Method::forward, Method::encode, Method::decode};

@@ -144,6 +144,8 @@ TEST_CASE("all samples are sound") {
       CHECK(complaint(test::every_op({.channels = channels, .bf16 = on, .snake = on, .noise = !on}).bytes()) == "");
     }
   }
+  for (const int quantisers : {1, 4}) CHECK(complaint(test::every_op({.quantisers = quantisers}).bytes()) == "");
+  CHECK(complaint(test::every_op({.sphere = true}).bytes()) == "");
   CHECK(complaint(test::every_op({.width = 8, .strides = {4, 2, 1}, .latent_size = 1, .kept = 1}).bytes()) == "");
   for (const int hop : {1, 7, 128}) CHECK(complaint(test::minimal(hop).bytes()) == "");
 }
@@ -202,10 +204,10 @@ TEST_CASE("a safetensors file of someone else") {
         "this is a safetensors file without 'format', not a model of Ravel");
   CHECK(file_complaint([](SampleFile& f) { f.metadata["format"] = "pt"; }) ==
         "this is a safetensors file of format 'pt', not a model of Ravel");
-  CHECK(file_complaint([](SampleFile& f) { f.metadata["version"] = std::to_string(2); }) ==
-        "format version 2: this build reads 1; update Ravel");
+  CHECK(file_complaint([](SampleFile& f) { f.metadata["version"] = std::to_string(3); }) ==
+        "format version 3: this build reads 1 and 2; update Ravel");
   CHECK(file_complaint([](SampleFile& f) { f.metadata["version"] = "1\n\x01"; }) ==
-        "format version 1??: this build reads 1; update Ravel");
+        "format version 1??: this build reads 1 and 2; update Ravel");
   CHECK(file_complaint([](SampleFile& f) { f.metadata.erase("graph"); }) ==
         "this is a safetensors file without 'graph', not a model of Ravel");
   CHECK(header_complaint([](json& h) { h["__metadata__"]["note"] = 1; }) == "__metadata__: 'note' is not a string");
@@ -428,6 +430,54 @@ TEST_CASE("a graph cannot ask for endless memory, nodes or depth") {
   CHECK(deep(20) == "");
   CHECK(deep(40) == "graph: nested deeper than 64");
   CHECK(deep(4000) == "graph: nested deeper than 64");
+}
+
+TEST_CASE("codes agree with their card, their codebooks and each other") {
+  const auto changed = [](const char* part, const std::function<void(json&)>& change) {
+    SampleFile file = test::every_op({.quantisers = 3});
+    json all = json::parse(file.metadata[part]);
+    change(all);
+    file.metadata[part] = all.dump();
+    return complaint(file.bytes());
+  };
+  const auto node = [&](const char* name, const char* key, const json& value) {
+    return changed("graph", [&](json& graph) { graph[name][key] = value; });
+  };
+  const auto card = [&](const char* key, const json& value) {
+    return changed("card", [&](json& c) { c["codes"][key] = value; });
+  };
+  CHECK(node("latent", "quantisers", 0) == "latent: quantisers: expects a whole number from 1 to 64, got 0");
+  CHECK(node("latent", "quantisers", 65) == "latent: quantisers: expects a whole number from 1 to 64, got 65");
+  CHECK(node("completion", "codes", 1) == "completion: codes: expects a whole number from 2 to 65536, got 1");
+  CHECK(node("completion", "codes", 1.5) == "completion: codes: expects a whole number from 2 to 65536, got 1.500000");
+  CHECK(node("latent", "codes", 4) == "latent: tensor latent.codebook has shape (3, 5, 6), expects (3, 4, 6)");
+  CHECK(node("latent", "quantisers", 2) == "latent: tensor latent.codebook has shape (3, 5, 6), expects (2, 5, 6)");
+  CHECK(node("latent", "out", 2) == "latent: out: 2, expects 3");
+  CHECK(node("completion", "in", 4) == "completion: in: 4, expects 3");
+  CHECK(node("completion", "codebook", "latent.codebook") ==
+        "completion: tensor latent.codebook is already that of latent");
+  CHECK(node("completion", "offset", nullptr) == "completion: offset: expects a string, got null");
+  CHECK(node("latent", "kept", 3) == "latent: has an unknown field 'kept'");
+  CHECK(node("latent", "op", "variational").find("latent: ") == 0);
+  CHECK(changed("graph", [](json& graph) { std::swap(graph["latent"], graph["completion"]); }) ==
+        "completion: expects the op variational here");
+  CHECK(changed("graph", [](json& graph) { graph["front"]["layers"].push_back(graph["latent"]); }) ==
+        "latent: stands in front, its op is only for the latent");
+  CHECK(card("quantisers", 2) ==
+        "card: method encode is 1 at 1/1 -> 3 at 1/16 channels, expects 1 at 1/1 -> 2 at 1/16");
+  CHECK(card("codes", 6) == "card: codes is 6, the graph has 5");
+  CHECK(card("codes", "many") == "card: codes: codes: expects a whole number from 2 to 65536, got 'many'");
+  CHECK(changed("card", [](json& c) { c.erase("codes"); }) == "card: attributes: lacks 'temperature'");
+  CHECK(changed("card", [](json& c) { c["latents"] = 5; }) == "card: latents is 5, the graph has 6");
+
+  SampleFile file = test::every_op({.quantisers = 3});
+  file.tensor("latent.codebook").values[7] = std::numeric_limits<float>::quiet_NaN();
+  CHECK(complaint(file.bytes()) == "latent: tensor latent.codebook is not finite at index 7; the training went wrong");
+  file.tensor("latent.codebook").values[7] = 1e30F;
+  CHECK(complaint(file.bytes()) == "latent: codebook: a code is too long to be measured");
+  file = sample();
+  file.metadata["version"] = "3";
+  CHECK(complaint(file.bytes()) == "format version 3: this build reads 1 and 2; update Ravel");
 }
 
 TEST_CASE("the card agrees with itself and with the graph") {

@@ -256,6 +256,22 @@ def uninterrupted(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     return checkpoint.load(folder / "last.pt")
 
 
+def test_codes_resume_bit_for_bit_and_rest_in_phase_2(run_of: Callable[..., Run]) -> None:
+    fields: dict[str, Any] = {"preset_name": "low-discrete", "quantisers": 3, "codes": 8, "code_revival": 0.5}
+    whole = checkpoint.load(run_of("whole", **fields).last)
+    for stop in (3, 5):
+        with pytest.MonkeyPatch.context() as patch:
+            at_step(stop - 1, press_ctrl_c, patch)
+            with pytest.raises(KeyboardInterrupt):
+                run_of(**fields)
+    resumed = checkpoint.load(run_of(**fields).last)
+    for part in ("net", "ema", "generator_optimiser", "principal"):
+        assert equal(resumed[part], whole[part]), part
+    assert whole["net"]["latent.batches"] == 3  # the first of 4 batches in phase 1 began the books
+    assert 1 <= whole["summary"]["validation"]["perplexity"] <= 8
+    assert torch.equal(whole["net"]["latent.codebooks"], whole["ema"]["latent.codebooks"])
+
+
 def test_more_steps_go_on_from_the_end(run_of: Callable[..., Run]) -> None:
     run_of(steps=3, phase_1="1.0")
     content = checkpoint.load(run_of(steps=5, phase_1="1.0").last)

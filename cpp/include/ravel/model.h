@@ -44,6 +44,9 @@ struct Info {
   int hop_samples = 0;     // one latent frame
   int latents = 0;         // played; `latent_size` counts those that fill completes too
   int latent_size = 0;
+  // A discrete model: `encode` gives and `decode` takes the numbers of `codes` codes, a channel a quantiser; its latents
+  // are the components of what they stand for. 0: none.
+  int quantisers = 0, codes = 0;
   bool bf16_weights = false;
   float temperature = 0;              // default of the attribute
   std::array<MethodInfo, 3> methods;  // by Method

@@ -23,6 +23,9 @@ const char* name(Op::Kind kind) noexcept {
     case Op::Kind::noise: return "noise";
     case Op::Kind::latent: return "latent";
     case Op::Kind::fill: return "fill";
+    case Op::Kind::sphere: return "sphere";
+    case Op::Kind::quantise: return "quantise";
+    case Op::Kind::codebook: return "codebook";
   }
   return "?";
 }
@@ -290,6 +293,10 @@ class Compiler {
     return append_map(map(Op::Kind::tanh, node.name, x), node.out_channels);
   }
 
+  Value emit(const graph::Node& node, const graph::Sphere&, Value x) {
+    return append_map(map(Op::Kind::sphere, node.name, x), node.out_channels);
+  }
+
   Value emit(const graph::Node& node, const graph::Amplitude& amplitude, Value x) {
     Op op = map(Op::Kind::amplitude, node.name, x);
     op.offset = amplitude.offset;
@@ -348,6 +355,43 @@ class Compiler {
     return append_map(std::move(op), node.out_channels);
   }
 
+  // An op a quantiser, so that a slice need not do them all: rows of the numbers so far, then what is left over.
+  Value emit(const graph::Node& node, const graph::Quantise& quantise, Value x) {
+    const int size = node.in_channels;
+    for (int i = 0; i < quantise.quantisers; ++i) {
+      Op op = map(Op::Kind::quantise, node.name + "." + std::to_string(i), x);
+      op.size = size;
+      op.quantiser = i;
+      op.codes = quantise.codes;
+      op.table = packer_.keep(&quantise, quantise.codebook);
+      kernels::Weights shape{};
+      shape.taps = 1;
+      shape.run = size;
+      shape.outputs = quantise.codes;
+      shape.format = kernels::f32;
+      ConvPart part;
+      part.weights = packer_.add(&quantise, i, quantise.quantisers, nullptr, &quantise.codebook, &quantise.bias, shape,
+                                 op.rows_out);
+      op.parts.push_back(part);
+      account(op, shape, op.rows_out);
+      const bool last = i + 1 == quantise.quantisers;
+      x = append_map(std::move(op), i + 1 + (last ? 0 : size));
+    }
+    return x;
+  }
+
+  Value emit(const graph::Node& node, const graph::Codebook& codebook, Value x) {
+    Op op = map(Op::Kind::codebook, node.name, x);
+    op.size = node.out_channels;
+    op.codes = codebook.codes;
+    op.table = packer_.keep(&codebook, codebook.codebook);
+    op.vector = codebook.offset;
+    op.flops = double(codebook.quantisers) * op.size * op.rows_out;
+    op.weight_bytes = 4.0 * codebook.quantisers * op.size;
+    program_.shapes_latents = true;
+    return append_map(std::move(op), node.out_channels);
+  }
+
   const Blueprint& blueprint_;
   Packer& packer_;
   Program& program_;
@@ -368,7 +412,7 @@ Program compile(const graph::Graph& graph, Method method, const Blueprint& bluep
   Compiler compiler(blueprint, packer, program);
   Value x;
   if (method == Method::decode) {
-    x = compiler.input(graph.info.latents, 1, false);
+    x = compiler.input(graph.completion.in_channels, 1, false);
   } else {
     x = compiler.input(graph.info.channels, graph.info.hop_samples, reads_planes(graph.front));
     x = compiler.emit(graph.front, x);

@@ -42,7 +42,23 @@ struct Noise {
 };
 
 struct Op {
-  enum class Kind { conv, activate, tanh, amplitude, gate, snake, repeat, add, multiply, noise, latent, fill };
+  enum class Kind {
+    conv,
+    activate,
+    tanh,
+    amplitude,
+    gate,
+    snake,
+    sphere,
+    repeat,
+    add,
+    multiply,
+    noise,
+    latent,
+    fill,
+    quantise,
+    codebook
+  };
 
   Kind kind = Kind::conv;
   std::string name;
@@ -57,11 +73,13 @@ struct Op {
   int window = 0;                  // past rows that the window of a block's first output starts at
   int out_step = 1;                // rows of the buffer that one result fills (upsampling)
   float offset = 0;                // amplitude
-  std::vector<float> vector;       // snake: alpha; noise: response
+  std::vector<float> vector;       // snake: alpha; noise: response; codebook: offset
   int noise_bands = 0, ratio = 1;  // noise
   int noise = -1;                  // index into Program::noises
   int noise_buffer = -1;           // noise: rows of white noise
-  int kept = 0, size = 0;          // latent, fill
+  int kept = 0, size = 0;          // latent, fill; codes: size of a vector
+  int quantiser = 0;               // quantise: which one, and with its number as many codes as found
+  int codes = 0, table = -1;  // quantise, codebook: vectors (quantisers, codes, size), index into Blueprint::tables
 
   double flops = 0, weight_bytes = 0;  // a hop and stream
 };
@@ -81,6 +99,7 @@ struct Blueprint {
   const kernels::Table* kernels = nullptr;
   Arena arena;
   std::vector<kernels::Weights> weights;
+  std::vector<std::vector<float>> tables;
   std::array<Program, 3> programs;  // by Method
 };
 

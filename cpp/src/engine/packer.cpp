@@ -18,6 +18,12 @@ int Packer::add(const void* owner, int group, int groups, const graph::Tensor* t
   return index;
 }
 
+int Packer::keep(const void* owner, const std::vector<float>& values) {
+  const auto [found, is_new] = kept_.emplace(owner, static_cast<int>(blueprint_.tables.size()));
+  if (is_new) blueprint_.tables.push_back(values);
+  return found->second;
+}
+
 void Packer::pack() {
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < jobs_.size(); ++i) bytes += room(i);

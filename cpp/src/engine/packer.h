@@ -17,6 +17,8 @@ class Packer {
   // Returns its index in Blueprint::weights; the tensor, values and bias are read by `pack`.
   int add(const void* owner, int group, int groups, const graph::Tensor* tensor, const std::vector<float>* values,
           const std::vector<float>* bias, kernels::Weights shape, int rows);
+  // Keeps values to be read row by row. Returns their index in Blueprint::tables.
+  int keep(const void* owner, const std::vector<float>& values);
   // Fills the arena with everything that was added.
   void pack();
 
@@ -35,6 +37,7 @@ class Packer {
   Blueprint& blueprint_;
   std::vector<Job> jobs_;
   std::map<std::tuple<const void*, int, kernels::Format>, int> packed_;
+  std::map<const void*, int> kept_;
 };
 
 }  // namespace ravel::engine

@@ -34,14 +34,27 @@ std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 int taps(const Op& op) { return 2 * (op.noise_bands - 1); }
 
-// The floats of scratch that an op needs: its filters, or a row of latents three times over.
+constexpr int kRowsAtOnce = 8;  // that are measured against a codebook while it is read
+
+// The floats of scratch that an op needs: its filters, a row of latents three times over, or rows of products.
 std::size_t scratch_floats(const Op& op, const Program& program) {
   if (op.kind == Op::Kind::noise) return std::size_t(taps(op)) * program.noises[op.noise].channels;
   if (op.kind == Op::Kind::latent) return 3 * (std::size_t(op.size) + kernels::kSlackFloats);
+  if (op.kind == Op::Kind::quantise) return std::size_t(kRowsAtOnce) * op.codes;
   return 0;
 }
 
 bool is_finite(float x) noexcept { return (std::bit_cast<std::uint32_t>(x) & 0x7F800000u) != 0x7F800000u; }
+
+// Rows at the length sqrt(width), in one order of accumulation.
+void to_sphere(const float* x, float* y, int rows, int width) noexcept {
+  for (int t = 0; t < rows; ++t, x += width, y += width) {
+    double square = 0;
+    for (int c = 0; c < width; ++c) square += double{x[c]} * x[c];
+    const auto gain = static_cast<float>(std::sqrt(double(width)) / std::max(std::sqrt(square), 1e-6));
+    for (int c = 0; c < width; ++c) y[c] = x[c] * gain;
+  }
+}
 
 float softplus(float x) noexcept { return x > 20 ? x : std::log1p(std::exp(x)); }  // torch's threshold
 
@@ -147,6 +160,8 @@ void Runner::run(const Unit& unit, int rows_in) noexcept {
     case Op::Kind::noise: make_noise(op, clock, rows_in); break;
     case Op::Kind::latent: draw_latent(op, clock, rows_in); break;
     case Op::Kind::fill: fill(op, clock, rows_in); break;
+    case Op::Kind::quantise: quantise(op, clock, rows_in); break;
+    case Op::Kind::codebook: look_up(op, clock, rows_in); break;
     default: map(op, clock, rows_in);
   }
   if (unit.closes) close(unit.op, rows_in, rows_out);
@@ -231,6 +246,7 @@ void Runner::map(const Op& op, const Clock& clock, int rows) noexcept {
       case Op::Kind::multiply: kernels_.multiply(x, with, to, n); break;
       case Op::Kind::gate: kernels_.gate(x, to, std::size_t(rows), y.width()); break;
       case Op::Kind::snake: kernels_.snake(x, op.vector.data(), to, std::size_t(rows), width); break;
+      case Op::Kind::sphere: to_sphere(x, to, rows, width); break;
       case Op::Kind::repeat: {
         const int times = y.width() / width;
         for (std::size_t i = 0; i < n; ++i) to = std::fill_n(to, times, x[i]);
@@ -299,6 +315,63 @@ void Runner::draw_latent(const Op& op, const Clock& clock, int rows) noexcept {
 
 void Runner::edit(float* z, int latents, int stream) noexcept {
   if (controls.hook.edit) controls.hook.edit(controls.hook.self, z, latents, stream);
+}
+
+// |x - c|^2 is least where x.c - |c|^2 / 2 is largest, the first of equals.
+void Runner::quantise(const Op& op, const Clock& clock, int rows) noexcept {
+  const kernels::Weights& book = blueprint_.weights[op.parts[0].weights];
+  const float* vectors = blueprint_.tables[op.table].data() + std::size_t(op.quantiser) * op.codes * op.size;
+  const int found = op.quantiser;
+  const Rows& from = rows_[op.a.buffer];
+  const Rows& to = rows_[op.raw];
+  const bool last = to.width() == found + 1;
+  for (int stream = 0; stream < streams_; ++stream) {
+    for (int first = 0; first < rows; first += kRowsAtOnce) {
+      const int count = std::min(kRowsAtOnce, rows - first);
+      const std::int64_t row = clock.in - op.a.behind + first;
+      kernels::Conv call{};
+      call.weights = &book;
+      call.x.first = from.at<float>(row, found, 0, stream);
+      call.x.row_stride = from.width();
+      call.frames = count;
+      call.streams = 1;
+      call.last_panel = book.panels;
+      call.raw.first = scratch_.data();
+      call.raw.row_stride = op.codes;
+      kernels_.conv(call);
+      for (int t = 0; t < count; ++t) {
+        const float* products = scratch_.data() + std::size_t(t) * op.codes;
+        const auto code = std::max_element(products, products + op.codes) - products;
+        const float* x = from.at<float>(row + t, 0, 0, stream);
+        float* y = to.at<float>(clock.out + first + t, 0, 0, stream);
+        y = std::copy_n(x, found, y);
+        *y++ = static_cast<float>(code);
+        if (last) continue;
+        const float* vector = vectors + code * op.size;
+        for (int c = 0; c < op.size; ++c) y[c] = x[found + c] - vector[c];
+      }
+    }
+  }
+}
+
+void Runner::look_up(const Op& op, const Clock& clock, int rows) noexcept {
+  const float* vectors = blueprint_.tables[op.table].data();
+  const int quantisers = rows_[op.a.buffer].width();
+  for (int t = 0; t < rows; ++t) {
+    for (int stream = 0; stream < streams_; ++stream) {
+      const float* x = rows_[op.a.buffer].at<float>(clock.in - op.a.behind + t, 0, 0, stream);
+      float* y = rows_[op.raw].at<float>(clock.out + t, 0, 0, stream);
+      std::copy_n(op.vector.data(), op.size, y);
+      for (int i = 0; i < quantisers; ++i) {
+        const float number = std::nearbyint(std::clamp(x[i], -1.0f, static_cast<float>(op.codes - 1)));
+        if (number < 0) continue;
+        const float* vector = vectors + (std::size_t(i) * op.codes + static_cast<std::size_t>(number)) * op.size;
+        for (int c = 0; c < op.size; ++c) y[c] += vector[c];
+      }
+      for (int c = 0; c < op.size; ++c) y[c] = y[c] * controls.scale[c] + controls.bias[c];
+      edit(y, op.size, stream);
+    }
+  }
 }
 
 void Runner::fill(const Op& op, const Clock& clock, int rows) noexcept {

@@ -49,6 +49,8 @@ class Runner {
   void make_noise(const Op& op, const Clock& clock, int rows_in) noexcept;
   void draw_latent(const Op& op, const Clock& clock, int rows) noexcept;
   void fill(const Op& op, const Clock& clock, int rows) noexcept;
+  void quantise(const Op& op, const Clock& clock, int rows) noexcept;
+  void look_up(const Op& op, const Clock& clock, int rows) noexcept;
   void edit(float* z, int latents, int stream) noexcept;
   void remember_noise(const Op& op) noexcept;
 

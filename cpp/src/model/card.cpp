@@ -42,7 +42,8 @@ void read_methods(Fields& card, Info& info) {
   for (const Method m : {Method::forward, Method::encode, Method::decode}) {
     info.methods[static_cast<std::size_t>(m)] = read_method(methods.object(name(m)));
   }
-  const int audio = info.channels, latents = info.latents, hop = info.hop_samples;
+  const int audio = info.channels, hop = info.hop_samples;
+  const int latents = info.quantisers > 0 ? info.quantisers : info.latents;
   expect(card, Method::forward, info.method(Method::forward), {audio, 1, audio, 1});
   expect(card, Method::encode, info.method(Method::encode), {audio, 1, latents, hop});
   expect(card, Method::decode, info.method(Method::decode), {latents, hop, audio, 1});
@@ -69,8 +70,14 @@ Info read_fields(Fields& card, const std::string& text) {
   info.hop_samples = card.integer("hop_samples", 1, kMaxHopSamples);
   info.latent_size = card.integer("latent_size", 1, kMaxChannels);
   info.latents = card.integer("latents", 1, info.latent_size);
-  info.temperature = card.object("attributes").object("temperature").number("default");
-  if (info.temperature < 0 || info.temperature > 10) card.refuse("temperature: expects 0 to 10");
+  if (card.has("codes")) {
+    Fields codes = card.object("codes");
+    info.quantisers = codes.integer("quantisers", 1, kMaxQuantisers);
+    info.codes = codes.integer("codes", 2, kMaxCodes);
+  } else {
+    info.temperature = card.object("attributes").object("temperature").number("default");
+    if (info.temperature < 0 || info.temperature > 10) card.refuse("temperature: expects 0 to 10");
+  }
   for (const json::Value& share : card.array("fidelity_curve")) {
     info.fidelity_curve.push_back(number(share, "card: fidelity_curve"));
   }

@@ -9,6 +9,8 @@ namespace ravel {
 
 inline constexpr int kMaxHopSamples = 65536;
 inline constexpr int kMaxChannels = 65536;
+inline constexpr int kMaxQuantisers = 64;
+inline constexpr int kMaxCodes = 65536;
 
 // Of a `.ravel`. Throws Error, which starts with "card".
 Info read_card(const std::string& text);

@@ -48,6 +48,8 @@ Fields::Fields(const json::Value& value, std::string where) : value_(value), whe
 
 void Fields::refuse(const std::string& why) const { throw Error(where_ + ": " + why); }
 
+bool Fields::has(std::string_view key) const { return value_.find(key) != nullptr; }
+
 const json::Value& Fields::at(std::string_view key) {
   const json::Value* value = value_.find(key);
   if (!value) refuse("lacks '" + std::string(key) + "'");

@@ -18,6 +18,7 @@ class Fields {
   void rename(std::string where) { where_ = std::move(where); }
   const std::string& where() const noexcept { return where_; }
 
+  bool has(std::string_view key) const;
   const json::Value& at(std::string_view key);
   int integer(std::string_view key, int low, int high);
   float number(std::string_view key);

@@ -2,6 +2,7 @@
 #include "graph.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -16,9 +17,9 @@
 namespace ravel::graph {
 namespace {
 
-constexpr int kFormatVersion = 1;
-constexpr int kMaxNodes = 4096;    // v2-small has 196
-constexpr int kMaxSpan = 1 << 20;  // frames of a kernel or a delay
+constexpr const char* kFormatVersions[] = {"1", "2"};  // 2: quantise, codebook, sphere
+constexpr int kMaxNodes = 4096;                        // v2-small has 196
+constexpr int kMaxSpan = 1 << 20;                      // frames of a kernel or a delay
 constexpr int kMaxGroups = 64;
 constexpr int kMaxNoiseBands = 4096;
 constexpr int kMaxInt = std::numeric_limits<int>::max();
@@ -56,6 +57,7 @@ class Reader {
   void read_op(Fields& fields, Node& node) {
     static constexpr Op ops[] = {
         {"amplitude", &Reader::amplitude},
+        {"codebook", &Reader::codebook},
         {"conv1d", &Reader::conv1d},
         {"delay", &Reader::delay},
         {"fill", &Reader::fill},
@@ -63,9 +65,11 @@ class Reader {
         {"gated_half", &Reader::gated_half},
         {"leaky_relu", &Reader::leaky_relu},
         {"product", &Reader::product},
+        {"quantise", &Reader::quantise},
         {"repeat", &Reader::repeat},
         {"serial", &Reader::serial},
         {"snake", &Reader::snake},
+        {"sphere", &Reader::sphere},
         {"sum", &Reader::sum},
         {"tanh", &Reader::tanh},
         {"upsample", &Reader::upsample},
@@ -103,7 +107,8 @@ class Reader {
     for (const json::Value& value : fields.array(key)) {
       nodes.push_back(node(value, fields.where() + "." + std::to_string(nodes.size())));
       const auto& op = nodes.back().op;
-      if (std::holds_alternative<Variational>(op) || std::holds_alternative<Fill>(op)) {
+      if (std::holds_alternative<Variational>(op) || std::holds_alternative<Fill>(op) ||
+          std::holds_alternative<Quantise>(op) || std::holds_alternative<Codebook>(op)) {
         throw Error(nodes.back().name + ": stands in " + fields.where() + ", its op is only for the latent");
       }
     }
@@ -215,6 +220,10 @@ class Reader {
     keep_channels(fields, node);
     node.op = Tanh{};
   }
+  void sphere(Fields& fields, Node& node) {
+    keep_channels(fields, node);
+    node.op = Sphere{};
+  }
   void amplitude(Fields& fields, Node& node) {
     keep_channels(fields, node);
     node.op = Amplitude{fields.number("offset")};
@@ -264,6 +273,36 @@ class Reader {
     node.op = fill;
   }
 
+  // The fields that both ends of a discrete latent share; `size` is the length of a code's vector.
+  template <typename Op>
+  Op codes(Fields& fields, const Node& node, int size) {
+    Op op;
+    op.quantisers = fields.integer("quantisers", 1, kMaxQuantisers);
+    op.codes = fields.integer("codes", 2, kMaxCodes);
+    op.codebook = tensors_.take_floats(fields.text("codebook"), {op.quantisers, op.codes, size}, node.name);
+    return op;
+  }
+
+  void quantise(Fields& fields, Node& node) {
+    auto quantise = codes<Quantise>(fields, node, node.in_channels);
+    expect_out(fields, node, quantise.quantisers);
+    const std::size_t size = static_cast<std::size_t>(node.in_channels);
+    for (std::size_t at = 0; at < quantise.codebook.size(); at += size) {
+      double square = 0;
+      for (std::size_t i = 0; i < size; ++i) square += double{quantise.codebook[at + i]} * quantise.codebook[at + i];
+      quantise.bias.push_back(static_cast<float>(-0.5 * square));
+      if (!std::isfinite(quantise.bias.back())) fields.refuse("codebook: a code is too long to be measured");
+    }
+    node.op = std::move(quantise);
+  }
+
+  void codebook(Fields& fields, Node& node) {
+    auto codebook = codes<Codebook>(fields, node, node.out_channels);
+    expect_in(fields, node, codebook.quantisers);
+    codebook.offset = tensors_.take_floats(fields.text("offset"), {node.out_channels}, node.name);
+    node.op = std::move(codebook);
+  }
+
   Tensors& tensors_;
   int count_ = 0;
 };
@@ -280,9 +319,9 @@ void check_format(const safetensors::File& file) {
   if (format != "ravel")
     throw Error("this is a safetensors file of format " + in_quotes(format) + ", not a model of Ravel");
   const std::string& version = metadata(file, "version");
-  const std::string mine = std::to_string(kFormatVersion);
-  if (version != mine)
-    throw Error("format version " + printable(version) + ": this build reads " + mine + "; update Ravel");
+  if (std::find(std::begin(kFormatVersions), std::end(kFormatVersions), version) == std::end(kFormatVersions)) {
+    throw Error("format version " + printable(version) + ": this build reads 1 and 2; update Ravel");
+  }
 }
 
 void check_type(const Tensor& tensor, const Info& info) {
@@ -311,8 +350,13 @@ void expect_rate(const Node& node, int down, int up) {
 // The four parts follow from one another and from the card: audio, parameters, played latents, all latents, audio.
 void check_parts(const Graph& graph) {
   const Info& info = graph.info;
-  expect_op<Variational>(graph.latent, "variational");
-  expect_op<Fill>(graph.completion, "fill");
+  const auto* quantise = std::get_if<Quantise>(&graph.latent.op);
+  if (quantise != nullptr) {
+    expect_op<Codebook>(graph.completion, "codebook");
+  } else {
+    expect_op<Variational>(graph.latent, "variational");
+    expect_op<Fill>(graph.completion, "fill");
+  }
   expect_channels(graph.front, info.channels);
   expect_channels(graph.latent, graph.front.out_channels);
   expect_channels(graph.completion, graph.latent.out_channels);
@@ -323,8 +367,16 @@ void check_parts(const Graph& graph) {
                   std::to_string(got));
     }
   };
-  agree("latents", graph.latent.out_channels, info.latents);
-  agree("latent_size", std::get<Variational>(graph.latent.op).size, info.latent_size);
+  if (quantise != nullptr) {
+    agree("quantisers", quantise->quantisers, info.quantisers);
+    agree("codes", quantise->codes, info.codes);
+    agree("codes", std::get<Codebook>(graph.completion.op).codes, info.codes);
+    agree("latents", graph.completion.out_channels, info.latents);
+  } else {
+    agree("quantisers", 0, info.quantisers);
+    agree("latents", graph.latent.out_channels, info.latents);
+    agree("latent_size", std::get<Variational>(graph.latent.op).size, info.latent_size);
+  }
   agree("latent_size", graph.completion.out_channels, info.latent_size);
   agree("channels", graph.back.out_channels, info.channels);
   expect_rate(graph.front, info.hop_samples, 1);
@@ -341,7 +393,7 @@ Golden read_golden(Tensors& tensors, const std::vector<Tensor>& all, const Info&
   Golden golden;
   golden.hops = static_cast<int>(hops);
   golden.audio = tensors.take_floats("golden.audio", {info.channels, frames}, "golden");
-  golden.latents = tensors.take_floats("golden.latents", {info.latents, hops}, "golden");
+  golden.latents = tensors.take_floats("golden.latents", {info.method(Method::encode).out_channels, hops}, "golden");
   golden.output = tensors.take_floats("golden.output", {info.channels, frames}, "golden");
   return golden;
 }

@@ -60,6 +60,7 @@ struct Amplitude {
   float offset = 0;
 };
 struct GatedHalf {};
+struct Sphere {};  // every frame at the length sqrt(channels)
 struct Repeat {
   int times = 1;
 };
@@ -74,13 +75,24 @@ struct Variational {  // in: size means, then size raw scales; out: the `kept` s
 struct Fill {  // from `kept` to `size`
   int kept = 0, size = 0, node = 0;
 };
+// In: vectors; out: a number a quantiser, each of the code nearest to what those before it left over.
+struct Quantise {
+  int quantisers = 0, codes = 0;
+  std::vector<float> codebook;  // (quantisers, codes, in)
+  std::vector<float> bias;      // (quantisers, codes): -|code|^2 / 2, so that the nearest has the largest product
+};
+struct Codebook {  // in: those numbers, -1 for none; out: offset + the sum of their vectors
+  int quantisers = 0, codes = 0;
+  std::vector<float> codebook;  // (quantisers, codes, out)
+  std::vector<float> offset;    // (out)
+};
 
 struct Node {
   std::string name;  // its place in the network, for messages and profiles
   int in_channels = 0, out_channels = 0;
   int down = 1, up = 1;  // `down` input frames give `up` output frames
   std::variant<Serial, Combine, Conv1d, Upsample, Delay, LeakyReLU, Snake, Tanh, Amplitude, GatedHalf, Repeat,
-               FilteredNoise, Variational, Fill>
+               FilteredNoise, Variational, Fill, Quantise, Codebook, Sphere>
       op;
 };
 

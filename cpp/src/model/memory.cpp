@@ -68,6 +68,12 @@ class Meter {
     add(node, (frames + 2 * taps) * noise.bands);  // white noise, one filter a band
     return written(node, frames);
   }
+  Flow through(const Node& node, const Quantise& quantise, Flow in) {
+    read(node, in, 0);
+    const std::int64_t widest = std::int64_t{node.in_channels} + quantise.quantisers;  // what is left, codes so far
+    add(node, in.frames * quantise.quantisers * widest + 8 * std::int64_t{quantise.codes});
+    return written(node, in.frames);
+  }
   template <typename Op>
   Flow through(const Node& node, const Op&, Flow in) {
     read(node, in, 0);

@@ -334,7 +334,9 @@ std::shared_ptr<const Script> load(const std::byte* bytes, std::size_t size, Inf
     if (one.name != "temperature" || one.initial.size() != 1) continue;
     if (const double* value = std::get_if<double>(&one.initial[0])) info.temperature = static_cast<float>(*value);
   }
-  script->through_latents = within("the script fails in its first calls", [&] { return warm_up(*script, info); });
+  const bool parted = within("the script fails in its first calls", [&] { return warm_up(*script, info); });
+  script->through_latents = parted && info.quantisers == 0;
+  if (info.quantisers > 0) info.remark = "the latents of a discrete model move in its .ravel, not in its TorchScript";
   if (!script->card) {
     info.remark = "this TorchScript does not say how late its network is: the latency leaves that out";
     if (info.sample_rate_hz == 0) info.remark += "; nor its sample rate: it plays at that of the host";
@@ -514,7 +516,7 @@ class Playing final : public engine::Running {
 
   // Every frame of (streams, latents, frames) through the hook, in place.
   void shape(const at::Tensor& z) {
-    if (!controls_.hook.edit) return;
+    if (!controls_.hook.edit || info_.quantisers > 0) return;  // a number of a code bends into any other sound
     const std::int64_t latents = z.size(1), frames = z.size(2);
     float* values = z.data_ptr<float>();
     for (std::int64_t frame = 0; frame < frames; ++frame) {

@@ -18,6 +18,8 @@ VERBS = {
     "train": "learn an instrument from a folder of recordings, or resume a run",
     "export": "turn a run into a .ravel for ravel~ and the engine, and a .ts for nn~",
     "render": "send sound files through a .ravel, a .ts or a run",
+    "analyze": "look inside a model: what its latents hold, as a page to read, hear and see",
+    "evaluate": "models and baselines against held-out sound: figures, pictures, players, listening tests",
     "build": "turn a .ravel into a plugin or external of its own: VST3, CLAP, LV2, Pure Data, Max",
     "info": "print what a .ravel, a .ts or a run is: rate, latents, latency, training",
     "demo": "hear it without recordings: corpus, training, export, render, picture",

@@ -14,7 +14,8 @@ SCALES = (2048, 1024, 512, 256, 128)
 FLOOR = 1e-4  # amplitude of an unnormalised spectrum, as in training/losses.py
 WINDOW, HOP = 2048, 512
 MEL_BANDS, MEL_LOWEST_HZ = 80, 30.0
-LAG_LIMIT = 8192  # samples either way: four hops of the slowest preset
+LAG_WINDOW, LAG_HOP, LAG_STEPS = 256, 32, 256  # 8192 samples either way: four hops of the slowest preset
+LAG_BANDS, LAG_FLOOR = 24, 1e-2
 
 
 def magnitudes(mono: Sound, window: int = WINDOW, hop: int = HOP) -> Spectra:
@@ -63,17 +64,44 @@ def snr_db(out: Sound, reference: Sound) -> float | None:
     return float(10 * np.log10(power / max(noise, power * 1e-15)))
 
 
-def lag(out: Sound, reference: Sound, limit: int = LAG_LIMIT) -> tuple[int, float]:
-    """(samples by which `out` is late, correlation there from 0 to 1) where the cross-correlation is highest."""
-    a, b = (x.mean(axis=0, dtype=np.float64) for x in (reference, out))
+def alignment(out: Sound, reference: Sound, rate_hz: int) -> list[float]:
+    """Cross-correlation of the band envelopes for lags of -LAG_STEPS to LAG_STEPS times LAG_HOP samples, `out` late for
+    positive ones; 1 is alike.
+
+    Envelopes, since a model that makes its own phase has waveforms whose correlation peaks a random number of periods
+    away: on saxophone notes from 38 samples before to 2403 after the true place.
+    """
+    a, b = (_envelopes(x.mean(axis=0, dtype=np.float64), rate_hz) for x in (reference, out))
     energy = float(np.sqrt(np.square(a).sum() * np.square(b).sum()))
     if energy == 0:
-        return 0, 0.0
-    size = 1 << (len(a) + limit).bit_length()
-    product = np.fft.irfft(np.fft.rfft(b, size) * np.conj(np.fft.rfft(a, size)), size)
-    around = np.concatenate([product[-limit:], product[: limit + 1]])
-    best = int(np.argmax(around))
-    return best - limit, max(0.0, float(around[best]) / energy)
+        return [0.0] * (2 * LAG_STEPS + 1)
+    size = 1 << (len(a) + LAG_STEPS).bit_length()
+    spectra = np.fft.rfft(b, size, axis=0) * np.conj(np.fft.rfft(a, size, axis=0))
+    product = np.fft.irfft(spectra.sum(axis=1), size)
+    around = np.concatenate([product[-LAG_STEPS:], product[: LAG_STEPS + 1]]) / energy
+    return [round(float(value), 5) for value in around]
+
+
+def peak(curve: NDArray[np.float64]) -> tuple[float, float]:
+    """(samples late, height) of the highest point of an `alignment`, between its steps by a parabola."""
+    best = int(np.argmax(curve))
+    if not 0 < best < len(curve) - 1:
+        return float((best - LAG_STEPS) * LAG_HOP), float(curve[best])
+    below, top, above = curve[best - 1 : best + 2]
+    bend = below - 2 * top + above
+    between = 0.5 * (below - above) / bend if bend < 0 else 0.0
+    return float((best - LAG_STEPS + between) * LAG_HOP), float(top)
+
+
+def _envelopes(mono: Sound, rate_hz: int) -> Spectra:
+    """Logarithmic envelopes of bands, (steps, bands), without what stays over a fifth of a second."""
+    bank = mel_bank(rate_hz, LAG_WINDOW, LAG_BANDS)
+    levels = np.log(magnitudes(np.pad(mono, LAG_WINDOW), LAG_WINDOW, LAG_HOP) @ bank.T + LAG_FLOOR)
+    length = min(len(levels), round(0.2 * rate_hz / LAG_HOP))
+    running = np.cumsum(np.pad(levels, ((length, length), (0, 0)), mode="edge"), axis=0)
+    slow = (running[length:] - running[:-length]) / length
+    moves: Spectra = levels - slow[length // 2 : length // 2 + len(levels)]
+    return moves
 
 
 def mel_bank(rate_hz: int, window: int = WINDOW, bands: int = MEL_BANDS) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from .distances import Sound, lag, log_mel_db, log_spectral_db, multi_scale, snr_db
+from .distances import Sound, log_mel_db, log_spectral_db, multi_scale, peak, snr_db
 from .tracks import (
     Pitch,
     Track,
@@ -30,8 +30,9 @@ class Measure:
 
     label: str
     unit: str
-    better: Literal["low", "high", "near zero", "neither"]
+    better: Literal["low", "high", "near zero"]
     about: str
+    median: bool = False  # over the files: one note an octave off would outweigh a hundred that are a cent off
 
 
 FIDELITY = {
@@ -43,20 +44,19 @@ FIDELITY = {
     "snr_db": Measure("SNR", "dB", "high", "of the waveform: near 0 where the phase is the model's own"),
 }
 FOLLOWING = {
-    "f0_cents": Measure("f0 error", "cents", "low", "median where both are voiced, pYIN"),
+    "f0_cents": Measure("f0 error, median", "cents", "low", "median where both are voiced, pYIN", median=True),
     "f0_gross": Measure("f0 over 50 cents off", "%", "low", "share of the frames where both are voiced"),
     "voicing": Measure("voicing agrees", "%", "high", "share of all frames"),
     "loudness_lu": Measure("loudness error", "LU", "low", "distance of the integrated loudness, BS.1770"),
     "level_dba": Measure("level error", "dB(A)", "low", "mean over windows that sound, A-weighted"),
     "contour": Measure("loudness contour", "", "high", "correlation of the A-weighted levels over time"),
-    "onset_ms": Measure("onset timing error", "ms", "low", "median of the onsets found again within 50 ms"),
-    "onset_late_ms": Measure("onset shift", "ms", "near zero", "the same with its sign, positive for late"),
+    "onset_ms": Measure("onset timing error, median", "ms", "low", "median of the onsets found again within 50 ms", median=True),
+    "onset_late_ms": Measure("onset shift, median", "ms", "near zero", "the same with its sign, positive for late", median=True),
     "onsets_found": Measure("onsets found again", "%", "high", "F-measure, within 50 ms"),
 }
 MEASURES = FIDELITY | FOLLOWING
 # A rendering of other material is not meant to have the spectrum or the waveform of its input.
 TRANSFER = {name: measure for name, measure in FOLLOWING.items() if name not in ("loudness_lu", "level_dba")}
-PERCENT = ("f0_gross", "voicing", "onsets_found")
 
 
 @dataclass
@@ -78,12 +78,11 @@ class Heard:
 
 
 def compare(out: Heard, reference: Heard) -> Scores:
-    """All measures, and `lag_samples` with its `lag_correlation`."""
+    """All measures, by name."""
     relative, log = multi_scale(out.sound, reference.sound)
     pitches = pitch_gap(out.pitch, reference.pitch)
     levels = level_gap(out.level, reference.level)
     onsets = onset_gap(out.onsets, reference.onsets)
-    late, correlation = lag(out.sound, reference.sound)
     return {
         "distance": relative + log,
         "relative": relative,
@@ -100,33 +99,33 @@ def compare(out: Heard, reference: Heard) -> Scores:
         "onset_ms": onsets.ms,
         "onset_late_ms": onsets.late_ms,
         "onsets_found": _percent(onsets.found),
-        "lag_samples": float(late),
-        "lag_correlation": correlation,
     }
 
 
-def mean(rows: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, float | int] | None]:
-    """Of each measure over the files that have it: mean, half of its 95 % interval, and how many files."""
+def over_files(rows: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, float | int] | None]:
+    """Of each measure over the files that have it: {"value", "low", "high", "files"}.
+
+    The mean with its 95 % interval, or the median with its quartiles where the measure wants that.
+    """
     result: dict[str, dict[str, float | int] | None] = {}
-    for name in MEASURES:
+    for name, measure in MEASURES.items():
         values = [value for row in rows if (value := row[name]) is not None]
         if not values:
             result[name] = None
             continue
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-        half = 1.96 * spread / len(values) ** 0.5
-        result[name] = {"mean": float(np.mean(values)), "half_interval": half, "files": len(values)}
+        if measure.median:
+            low, value, high = map(float, np.percentile(values, (25, 50, 75)))
+        else:
+            value = float(np.mean(values))
+            half = 1.96 * float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+            low, high = value - half, value + half
+        result[name] = {"value": value, "low": low, "high": high, "files": len(values)}
     return result
 
 
-def measured_lag(rows: Sequence[Mapping[str, float | None]]) -> tuple[int, float]:
-    """(samples that the outputs are late, how alike the waveforms are there): the median file, weighted by likeness."""
-    found = sorted((row["lag_samples"] or 0.0, row["lag_correlation"] or 0.0) for row in rows)
-    weights = np.cumsum([weight**2 for _, weight in found])
-    if not len(weights) or weights[-1] == 0:
-        return 0, 0.0
-    middle = int(np.searchsorted(weights, weights[-1] / 2))
-    return int(found[middle][0]), float(np.median([weight for _, weight in found]))
+def measured_lag(curves: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """(samples that the outputs are late, correlation there) where the `alignment` of all files together peaks."""
+    return peak(np.mean(np.asarray(curves), axis=0))
 
 
 def _percent(share: float | None) -> float | None:

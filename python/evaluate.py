@@ -347,7 +347,8 @@ def page(done: Evaluation, examples: Sequence[int], folder: Path) -> Page:
         best,
         "Mean over the files and its 95 % interval; medians with their quartiles. The best of several is marked.",
     )
-    made.items(f"{measure.label.strip()}: {measure.about}" for measure in measures.values())
+    explained = [[measure.label.strip(), measure.about] for measure in measures.values()]
+    made.table(["measure", "what it is"], explained, folded="What these figures are", prose=True)
     if len(names) > 1:
         drawn = [name for name in ("log_mel_db", "level_dba", "f0_gross", "contour", "onsets_found") if name in measures]
         figures.bars(folder / "pictures" / "bars.png", names, [bar(done.systems, name) for name in drawn[:3]])

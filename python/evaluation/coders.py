@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..audio import Audio
 from ..card import Card, delay_samples, read_card
+from ..model.latent import Variational
 from ..players import engine_module, load_model, load_module
 from ..runs import Trained
 
@@ -96,24 +98,38 @@ def run_coder(trained: Trained, name: str) -> ScriptCoder:
     return ScriptCoder(shell, deploy.card(shell, trained, name))
 
 
+@dataclass(frozen=True)
+class Divergence:
+    """Of each latent before the rotation: `cost`, KL to the prior in nats a frame, and `spread`, the variance of the
+    posterior mean. Of each principal component: `bits` a frame that the posterior's noise lets through, if it has any."""
+
+    cost: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    bits: NDArray[np.float64] | None
+
+
 @torch.no_grad()
-def divergence(trained: Trained, sounds: list[Audio]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of the latents before the rotation: KL to the prior, nats a frame, and the variance of the posterior mean."""
+def divergence(trained: Trained, sounds: list[Audio]) -> Divergence:
     net = trained.net
-    total, squares, means, frames = (np.zeros(net.latent.size) for _ in range(4))
+    total, squares, means, noise = (np.zeros(net.latent.size) for _ in range(4))
+    frames = 0
     for sound in sounds:
         x = torch.from_numpy(_whole(sound, net.hop_samples, 0))[None]
         h = net.encoder(net.analysis(x))
         centre = net.latent.centre(h)
         _, cost = net.latent.draw(h, torch.zeros_like(centre))
         count = centre.shape[2]
+        frames += count
         total += count * cost.double().numpy()
         means += centre.double().sum((0, 2)).numpy()
         squares += centre.double().square().sum((0, 2)).numpy()
-        frames += count
-    return total / frames, squares / frames - np.square(means / frames)
-
-
+        if isinstance(net.latent, Variational):
+            noise += net.latent.spread(h).double().square().sum((0, 2)).numpy()
+    bits = None
+    if isinstance(net.latent, Variational):
+        through = np.square(trained.principal.components.double().numpy()) @ (noise / frames)
+        bits = 0.5 * np.log2(1 + trained.principal.variances.double().numpy() / np.maximum(through, 1e-12))
+    return Divergence(total / frames, squares / frames - np.square(means / frames), bits)
 
 
 def _whole(sound: Audio, hop: int, late_hops: int) -> Audio:

@@ -90,37 +90,44 @@ def errors(path: Path, counts: Sequence[int], measured: Mapping[str, tuple[str, 
             _doubling(axis, max(counts))
 
 
-def divergences(path: Path, divergence: NDArray[np.float64], spread: NDArray[np.float64], active: float) -> None:
-    """KL and variance of the posterior mean of each latent, the busiest first; what is below `active` has collapsed."""
-    with page(path, (10, 3.6), columns=2) as axes:
-        for axis, values, title, unit in (
-            (axes[0, 0], divergence, "KL to the prior", "nats a frame"),
-            (axes[0, 1], spread, "variance of the posterior mean", "variance"),
-        ):
+def collapse(
+    path: Path,
+    divergence: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    bits: NDArray[np.float64] | None,
+    active: float,
+) -> None:
+    """KL and variance of the posterior mean of each latent, the busiest first; what is below `active` has collapsed.
+    Beside them the bits of the principal components."""
+    panels = [("KL to the prior", "nats a frame", divergence), ("variance of the mean", "variance", spread)]
+    if bits is not None:
+        panels.append(("information of components", "bits a frame", bits))
+    with page(path, (10, 3.4), columns=len(panels)) as axes:
+        for axis, (title, unit, values) in zip(axes[0], panels):
             ordered = np.maximum(np.sort(values)[::-1], 1e-7)
             colours = [COLOURS[0] if value > active else COLOURS[1] for value in ordered]
             axis.bar(np.arange(1, len(ordered) + 1), ordered, width=1.0, color=colours)
             axis.axhline(active, color=FAINT, linestyle="--", linewidth=1)
-            alive = int((ordered > active).sum())
-            axis.set(title=f"{title}: {alive} of {len(ordered)} over {active:g}", xlabel="latents, sorted", ylabel=unit)
-            axis.set_yscale("log")
+            axis.set(title=f"{title}\n{int((ordered > active).sum())} of {len(ordered)} over {active:g}")
+            axis.set(xlabel="sorted", ylabel=unit, yscale="log")
             axis.set_ylim(bottom=1e-5)
 
 
-def correlations(path: Path, table: NDArray[np.float64], columns: Sequence[str]) -> None:
-    """(components, features) of rank correlations as a heat map with its numbers."""
-    with page(path, (6.2, 0.9 + 0.42 * len(table))) as axes:
-        axis: Axes = axes[0, 0]
-        image = axis.imshow(table, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
-        for (row, column), value in np.ndenumerate(table):
-            dark = np.isfinite(value) and abs(value) > 0.6
-            text = f"{value:+.2f}" if np.isfinite(value) else "–"
-            axis.text(column, row, text, ha="center", va="center", color="white" if dark else INK)
-        axis.set_xticks(range(len(columns)), columns)
-        axis.set_yticks(range(len(table)), [f"latent {n + 1}" for n in range(len(table))])
-        axis.grid(visible=False)
-        axis.set_title("rank correlation")
-        axis.figure.colorbar(image, ax=axis, fraction=0.05)
+def correlations(path: Path, tables: Mapping[str, NDArray[np.float64]], columns: Sequence[str]) -> None:
+    """(components, features) of rank correlations as heat maps with their numbers."""
+    count = len(next(iter(tables.values())))
+    with page(path, (1.5 + 3.9 * len(tables), 0.9 + 0.4 * count), columns=len(tables), sharey=True) as axes:
+        for axis, (title, table) in zip(axes[0], tables.items()):
+            image = axis.imshow(table, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+            for (row, column), value in np.ndenumerate(table):
+                dark = np.isfinite(value) and abs(value) > 0.6
+                text = f"{value:+.2f}" if np.isfinite(value) else "–"
+                axis.text(column, row, text, ha="center", va="center", color="white" if dark else INK)
+            axis.set_xticks(range(len(columns)), columns)
+            axis.set_yticks(range(count), [f"latent {n + 1}" for n in range(count)])
+            axis.grid(visible=False)
+            axis.set_title(title)
+        axes[0, -1].figure.colorbar(image, ax=list(axes[0]), fraction=0.05)
 
 
 def bars(path: Path, names: Sequence[str], measures: Sequence[Bars]) -> None:

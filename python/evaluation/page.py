@@ -22,7 +22,7 @@ p, li { max-width: 46rem; } .faint, caption, figcaption { color: var(--faint); f
 caption { text-align: left; padding-bottom: .4rem; }
 th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: pre-wrap; } td.best { background: var(--best); font-weight: 600; }
-tbody tr > :not(:first-child) { padding-left: .9rem; }
+tr > :not(:first-child) { padding-left: .9rem; }
 table.prose td { white-space: normal; text-align: left; vertical-align: top; } table.prose th { text-align: left; }
 table.prose th:first-child { white-space: nowrap; }
 img { max-width: 100%; height: auto; } figure { margin: 1rem 0; }

@@ -119,6 +119,10 @@ def over_files(rows: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str
             value = float(np.mean(values))
             half = 1.96 * float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
             low, high = value - half, value + half
+            if measure.better == "low" or measure.unit == "%":
+                low = max(0.0, low)
+            if measure.unit == "%" or name == "contour":
+                high = min(100.0 if measure.unit == "%" else 1.0, high)
         result[name] = {"value": value, "low": low, "high": high, "files": len(values)}
     return result
 

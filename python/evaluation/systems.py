@@ -18,6 +18,7 @@ from ..render import Instrument
 from .clips import Clip
 from .distances import Spectra
 from .extras import librosa
+from .subspace import pca
 
 SPEED_SECONDS, SPEED_ROUNDS = 2.0, 3
 PCA_WINDOW = 1024
@@ -148,15 +149,6 @@ class SpectralPca:
             "x_real_time": None,
             "parameters": self.components.size + self.mean.size,
         }
-
-
-def pca(rows: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """(mean, components one a row and strongest first, variances) of observations, one a row."""
-    rows = np.asarray(rows, np.float64)
-    mean = rows.mean(axis=0)
-    centred = rows - mean
-    variances, vectors = np.linalg.eigh(centred.T @ centred / len(rows))
-    return mean, vectors[:, ::-1].T, np.maximum(variances[::-1], 0)
 
 
 def fitted(sound: Audio, frames: int) -> Audio:

@@ -35,8 +35,7 @@ HEARD = (0.8, 0.95, 0.99, 1.0)  # fidelities to listen to
 ACTIVE = 0.01  # nats of KL, or variance of the mean, from which on a latent counts as active (arXiv 1509.00519)
 COMPONENTS = 8  # correlated with what one hears
 TRAVERSED = 4
-SWEEP_SIGMAS, SWEEP_S = 3.0, 4.0
-HELD_S = 0.1  # of the held moment that a traversal starts from
+SWEEP_SIGMAS = 3.0
 MATERIAL_S = 60.0
 CALM_S = 0.05  # over which a latent is compared with what is heard
 FEATURES = ("loudness", "pitch", "brightness")
@@ -142,18 +141,18 @@ def analysed(subject: Subject, clips: Sequence[Clip], out: Path, force: bool, qu
         bar = tqdm(total=4, disable=True if quiet else None, leave=False, bar_format="{desc} {n_fmt} of {total_fmt}")
         with bar:
             bar.set_description("reconstructing")
-            found["fidelity"] = work.remember("fidelity", lambda: fidelity(subject, clips, latents, curve, work))
+            found["fidelity"] = work.remember("fidelity", fidelity, subject, clips, latents, curve, work)
             bar.update()
             bar.set_description("correlating")
-            found["correlation"] = work.remember("correlation", lambda: correlation(subject, clips, latents, work))
+            found["correlation"] = work.remember("correlation", correlation, subject, clips, latents, work)
             bar.update()
             bar.set_description("traversing")
-            found["traversal"] = work.remember("traversal", lambda: traversal(subject, clips, latents, work))
+            found["traversal"] = work.remember("traversal", traversal, subject, clips, latents, work)
             bar.update()
             if subject.trained is not None and subject.run is not None:
                 bar.set_description("listening to the training material")
                 found["collapse"] = collapse(subject.trained, clips, work)
-                found["material"] = work.remember("material", lambda: training_material(subject))
+                found["material"] = work.remember("material", training_material, subject.run)
                 material.write(subject.run.folder, found["material"])
         lines = findings(found)
         found["findings"] = lines
@@ -257,21 +256,17 @@ def plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def correlation(
-    subject: Subject, clips: Sequence[Clip], latents: Sequence[Latents], work: Work
-) -> dict[str, Any]:
+def correlation(subject: Subject, clips: Sequence[Clip], latents: Sequence[Latents], work: Work) -> dict[str, Any]:
     """Rank correlation of the first components with what one hears, where it is heard.
 
-    Over CALM_S: the frames of a short hop follow the waveform itself, and their sign says nothing. Of the component (where
-    it stands) and of its activity (how much it moves around there).
+    Over CALM_S: the frames of a short hop follow the waveform itself, and their sign says nothing. Of the component
+    (where it stands) and of its activity (how much it moves around there).
     """
     width = max(1, round(CALM_S * subject.rate_hz / subject.hop))
     count = min(COMPONENTS, len(latents[0]))
     tracks = [features(clip, z.shape[1], subject.hop) for clip, z in zip(clips, latents)]
     stands = [np.stack([calm(row, width) for row in z[:count]]) for z in latents]
-    moves = [
-        np.sqrt(np.stack([calm(row, width) for row in np.square(z[:count] - s)])) for z, s in zip(latents, stands)
-    ]
+    moves = [np.sqrt(np.stack([calm(row, width) for row in np.square(z[:count] - s)])) for z, s in zip(latents, stands)]
     tables = {}
     for name, of in (("stands", np.concatenate(stands, axis=1)), ("moves", np.concatenate(moves, axis=1))):
         table = np.full((count, len(FEATURES)), np.nan)
@@ -287,7 +282,10 @@ def correlation(
     return {
         "features": list(FEATURES),
         "seconds": width * subject.hop / subject.rate_hz,
-        **{name: [[None if np.isnan(v) else round(float(v), 3) for v in row] for row in t] for name, t in tables.items()},
+        **{
+            name: [[None if np.isnan(v) else round(float(v), 3) for v in row] for row in t]
+            for name, t in tables.items()
+        },
         "fast_share": [round(float(share), 3) for share in np.clip(fast, 0, 1)],
         "frames": {name: int(sum(np.isfinite(t[name]).sum() for t in tracks)) for name in FEATURES},
     }
@@ -315,34 +313,30 @@ def features(clip: Clip, frames: int, hop: int) -> dict[str, Track]:
     return {
         "loudness": loudness,
         "pitch": np.where(heard, np.log2(hz), np.nan),
-        "brightness": np.where(heard, np.log2(np.maximum(np.interp(middles, times, np.nan_to_num(bright)), 1.0)), np.nan),
+        "brightness": np.where(
+            heard, np.log2(np.maximum(np.interp(middles, times, np.nan_to_num(bright)), 1.0)), np.nan
+        ),
     }
 
 
-def traversal(
-    subject: Subject, clips: Sequence[Clip], latents: Sequence[Latents], work: Work
-) -> dict[str, Any]:
-    """A moment of the loudest clip, held, and the first latents each swept through three standard deviations."""
+def traversal(subject: Subject, clips: Sequence[Clip], latents: Sequence[Latents], work: Work) -> dict[str, Any]:
+    """The loudest clip, and the same with one latent pushed from low to high while all of them play on.
+
+    A moment held still would be periodic in the hop: `low` then buzzes at 345 Hz whatever was held.
+    """
     chosen = loudest(clips)
     z, sigma = latents[chosen], np.concatenate(latents, axis=1).std(axis=1)
-    frame_s = subject.hop / subject.rate_hz
-    level = level_dba(np.pad(clips[chosen].sound, ((0, 0), (1024, 1024))), subject.rate_hz, 2048, 256)
-    middle = int(np.argmax(level) * 256 / subject.hop)
-    reach = max(1, round(HELD_S / 2 / frame_s))
-    held = np.median(z[:, max(0, middle - reach) : middle + reach + 1], axis=1)
-    frames = round(SWEEP_S / frame_s)
-    sounds: dict[str, Audio] = {"held": subject.coder.decode(np.repeat(held[:, None], frames // 2, axis=1))}
+    push = np.linspace(-SWEEP_SIGMAS, SWEEP_SIGMAS, z.shape[1])
+    sounds: dict[str, Audio] = {"as it is": subject.coder.decode(z)}
     for k in range(min(TRAVERSED, len(z))):
-        swept = np.repeat(held[:, None], frames, axis=1)
-        swept[k] = np.linspace(-SWEEP_SIGMAS, SWEEP_SIGMAS, frames) * sigma[k]
-        sounds[f"latent {k + 1}"] = subject.coder.decode(swept.astype(np.float32))
+        pushed = z.copy()
+        pushed[k] += (push * sigma[k]).astype(np.float32)
+        sounds[f"latent {k + 1}, -{SWEEP_SIGMAS:g} to +{SWEEP_SIGMAS:g} deviations"] = subject.coder.decode(pushed)
     for n, sound in enumerate(sounds.values()):
         write_flac(work.folder / "audio" / f"traversal-{n}.flac", sound, subject.rate_hz)
-    shown = {f"{name}, {-SWEEP_SIGMAS:g} to {SWEEP_SIGMAS:g} σ" if n else name: s for n, (name, s) in enumerate(sounds.items())}
-    figures.spectrograms(work.folder / "pictures" / "traversal.png", dict(list(shown.items())[1:]), subject.rate_hz)
+    figures.spectrograms(work.folder / "pictures" / "traversal.png", sounds, subject.rate_hz)
     return {
         "file": clips[chosen].name,
-        "second": round(middle * frame_s, 2),
         "sounds": list(sounds),
         "sigma": [round(float(s), 4) for s in sigma[:TRAVERSED]],
     }
@@ -362,9 +356,8 @@ def collapse(trained: Trained, clips: Sequence[Clip], work: Work) -> dict[str, A
     }
 
 
-def training_material(subject: Subject) -> dict[str, Any]:
-    assert subject.run is not None
-    return material.measured(from_recordings(corpus_of(subject.run).train, 10.0, MATERIAL_S))
+def training_material(run: runs.Run) -> dict[str, Any]:
+    return material.measured(from_recordings(corpus_of(run).train, 10.0, MATERIAL_S))
 
 
 def loudest(clips: Sequence[Clip]) -> int:
@@ -385,6 +378,12 @@ def findings(found: dict[str, Any]) -> list[str]:
             f"{active} of {size} latents of the encoder move with the sound, {size - active} have collapsed; "
             f"{c['kl_total_nats']:.1f} nats a frame in all"
         )
+        if c["component_bits"] is not None:
+            bits = np.array(c["component_bits"])
+            lines.append(
+                f"{plural(int((bits > ACTIVE).sum()), 'component')} of these latents get more than {ACTIVE:g} bits a "
+                f"frame through the noise of the posterior, {bits.sum():.1f} bits in all"
+            )
     table = found["correlation"]["stands"]
     for row, values in enumerate(table[:3]):
         known = [(abs(v), v, name) for v, name in zip(values, found["correlation"]["features"]) if v is not None]
@@ -413,13 +412,19 @@ def page(found: dict[str, Any]) -> Page:
     made.heading("Variance and fidelity")
     angles = found["variance"]["angles_degrees"]
     made.paragraph(
-        "The latents are principal components of the encoder's means, strongest first. A fidelity f keeps the fewest that "
-        f"hold a share f of the variance. The {len(angles)} that hold 95 % in training and the {len(angles)} strongest "
-        f"of this sound span spaces that are {max(angles):.1f} degrees apart at most."
+        "The latents are principal components of the encoder's means, strongest first. A fidelity f keeps the fewest "
+        f"that hold a share f of the variance. The {len(angles)} that hold 95 % in training and the {len(angles)} "
+        f"strongest of this sound span spaces that are {max(angles):.1f} degrees apart at most."
     )
     exported = []
     if e := found["fidelity"]["as_exported"]:
-        exported = [e | {"fidelity": f"as exported, temperature {e['temperature']:g}", "dimensions": len(found["variance"]["curve"])}]
+        exported = [
+            e
+            | {
+                "fidelity": f"as exported, temperature {e['temperature']:g}",
+                "dimensions": len(found["variance"]["curve"]),
+            }
+        ]
     made.picture("pictures/variance.png", "cumulative variance, and estimated dimensionality against fidelity")
     made.table(
         ["fidelity f", "dimensions", "log-mel distance, dB", "spectral distance", "level error, dB(A)"],
@@ -438,40 +443,46 @@ def page(found: dict[str, Any]) -> Page:
         made.heading("Posterior collapse")
         c = found["collapse"]
         made.paragraph(
-            f"Of {len(c['kl_nats'])} latents {c['active_by_variance']} have a mean that moves with the sound (variance over "
-            f"{ACTIVE:g}) and {c['active_by_kl']} a KL over {ACTIVE:g} nats a frame. The others (orange) say the same "
-            "whatever is heard: the decoder has learnt to do without them. This is before the rotation: many active latents "
-            "can say the same few things, and the principal components, on the right with the bits a frame that get "
-            "through the noise of the posterior, say how many these are."
+            f"Of {len(c['kl_nats'])} latents {c['active_by_variance']} have a mean that moves with the sound (variance "
+            f"over {ACTIVE:g}) and {c['active_by_kl']} a KL over {ACTIVE:g} nats a frame. The others (orange) say the "
+            "same whatever is heard: the decoder has learnt to do without them. This is before the rotation: many active "
+            "latents can say the same few things, and the principal components, on the right with the bits a frame "
+            "that get through the noise of the posterior, say how many these are."
         )
         made.picture("pictures/collapse.png", "KL, variance of the mean, and bits of the principal components")
     else:
-        made.paragraph("KL to the prior is known to runs only: analyse the run to see which latents collapsed.", faint=True)
+        made.paragraph(
+            "KL to the prior is known to runs only: analyse the run to see which latents collapsed.", faint=True
+        )
     made.heading("What the first latents follow")
     seconds_ = found["correlation"]["seconds"]
     made.paragraph(
-        f"Spearman's rank correlation over {1000 * seconds_:.0f} ms with the A-weighted level, log pitch where voiced, and the "
-        "log of the spectral centroid. 1 or -1: one always moves with the other. A latent of a short hop also follows the "
-        "waveform itself, faster than one hears: how much it moves is compared on its own."
+        f"Spearman's rank correlation over {1000 * seconds_:.0f} ms with the A-weighted level, log pitch where voiced, "
+        "and the log of the spectral centroid. 1 or -1: one always moves with the other. A latent of a short hop also "
+        "follows the waveform itself, faster than one hears: how much it moves is compared on its own."
     )
     made.picture("pictures/correlation.png", "rank correlations of the first latents with loudness, pitch, brightness")
     made.heading("Traversals")
     t = found["traversal"]
     made.paragraph(
-        f"{t['file']} at {t['second']:g} s, held; then one latent after the other moves from -{SWEEP_SIGMAS:g} to "
-        f"{SWEEP_SIGMAS:g} standard deviations while the others stay."
+        f"{t['file']}, and the same with one latent pushed from {SWEEP_SIGMAS:g} standard deviations below to as many "
+        "above where it would stand, while everything else plays on."
     )
-    made.players({name: f"audio/traversal-{n}.flac" for n, name in enumerate(t["sounds"])}, same=False)
+    made.players({name: f"audio/traversal-{n}.flac" for n, name in enumerate(t["sounds"])})
     made.picture("pictures/traversal.png", "spectrograms of the traversals")
     if "material" in found:
         made.heading("The training material")
         m = found["material"]
-        pitched = "no pitch" if m["pitch_hz"] is None else "pitch {:.0f} to {:.0f} Hz, middle {:.0f} Hz".format(
-            m["pitch_hz"][0], m["pitch_hz"][2], m["pitch_hz"][1]
+        pitched = (
+            "no pitch"
+            if m["pitch_hz"] is None
+            else "pitch {:.0f} to {:.0f} Hz, middle {:.0f} Hz".format(
+                m["pitch_hz"][0], m["pitch_hz"][2], m["pitch_hz"][1]
+            )
         )
         made.paragraph(
-            f"{number(m['loudness_lufs'])} LUFS, {pitched}. Exports from now on say so, and `ravel render --match-level "
-            "--transpose auto` brings other material there."
+            f"{number(m['loudness_lufs'])} LUFS, {pitched}. Exports from now on say so, and "
+            "`ravel render --match-level --transpose auto` brings other material there."
         )
     return made
 

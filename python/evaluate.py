@@ -25,7 +25,7 @@ from .evaluation.clips import Clip, corpus_of, from_files, from_recordings
 from .evaluation.coders import coder
 from .evaluation.distances import alignment
 from .evaluation.folder import Work, check_place, report_folder
-from .evaluation.page import Page, number, write_flac
+from .evaluation.page import DASH, Page, number, write_flac
 from .evaluation.scores import MEASURES, TRANSFER, Heard, Measure, compare, measured_lag, over_files
 from .evaluation.systems import Model, System, baselines, codes
 from .evaluation.tracks import PITCH_HOP, PITCH_RATE_HZ
@@ -89,7 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.models:
         raise RavelError("which model? `ravel evaluate MODEL...`, each a .ravel, a .ts or a run")
     extras.check()
-    out = options.out or Path(f"{Path(options.models[0]).stem}-{'listening' if options.listening_test else 'evaluation'}")
+    out = options.out or Path(
+        f"{Path(options.models[0]).stem}-{'listening' if options.listening_test else 'evaluation'}"
+    )
     check_place(out, options.force)
     with ExitStack() as stack:
         models = opened(options.models, stack)
@@ -203,7 +205,7 @@ def evaluated(systems: Sequence[System], clips: Sequence[Clip], options: argpars
                 {
                     "name": system.name,
                     "facts": facts,
-                    "usage": work.remember(f"usage {number_}", lambda system=system: usage(system, clips)),
+                    "usage": work.remember(f"usage {number_}", usage, system, clips),
                     "figures": over_files(scores),
                     "latency": latency(facts, [row[number_]["alignment"] for row in rows], clips[0].rate_hz),
                     "clips": scores,
@@ -237,10 +239,10 @@ def measured(
             heard = Lazy(clip)
             row = []
             for j, system in enumerate(systems):
-                row.append(work.remember(f"{i} {j}", lambda: one(system, clip, heard, i, j, i in examples, work)))  # noqa: B023
+                row.append(work.remember(f"{i} {j}", one, system, clip, heard, i, j, i in examples, work))
                 bar.update(min(clip.seconds, bar.total - bar.n))
             if i in examples:
-                work.remember(f"example {i}", lambda: example(systems, clip, i, work))  # noqa: B023
+                work.remember(f"example {i}", example, systems, clip, i, work)
             rows.append(row)
     return rows
 
@@ -257,9 +259,7 @@ class Lazy:
         return self._heard
 
 
-def one(
-    system: System, clip: Clip, heard: Lazy, i: int, j: int, example: bool, work: Work
-) -> dict[str, Any]:
+def one(system: System, clip: Clip, heard: Lazy, i: int, j: int, example: bool, work: Work) -> dict[str, Any]:
     played = system.play(clip.sound, clip.rate_hz)
     if not np.isfinite(played).all():
         raise RavelError(f"{system.name} makes NaN or infinity of {clip.name}: export it again, or train it further")
@@ -350,16 +350,19 @@ def page(done: Evaluation, examples: Sequence[int], folder: Path) -> Page:
     explained = [[measure.label.strip(), measure.about] for measure in measures.values()]
     made.table(["measure", "what it is"], explained, folded="What these figures are", prose=True)
     if len(names) > 1:
-        drawn = [name for name in ("log_mel_db", "level_dba", "f0_gross", "contour", "onsets_found") if name in measures]
+        drawn = [
+            name for name in ("log_mel_db", "level_dba", "f0_gross", "contour", "onsets_found") if name in measures
+        ]
         figures.bars(folder / "pictures" / "bars.png", names, [bar(done.systems, name) for name in drawn[:3]])
         made.picture("pictures/bars.png", f"bars of {', '.join(drawn[:3])} for each system")
     made.heading("The systems")
     made.table(["", *names], fact_rows(done.systems), prose=True)
     made.paragraph(
-        f"Measured latency: the reported one, plus where the cross-correlation of the band envelopes of input and output, "
-        f"all files together, has its peak; shown where that is {SURE:g} or more. Real-time factor: one process, best of three, on this "
-        "machine. PCA baselines have as many numbers a frame as the first model, unless they say otherwise; a plain "
-        "autoencoder, or a VAE without its second phase, is a model like any other: train it and name it beside this one.",
+        "Measured latency: the reported one, plus where the cross-correlation of the band envelopes of input and "
+        f"output, all files together, has its peak; shown where that is {SURE:g} or more. Times real time: one process, "
+        "best of three, on this machine. PCA baselines have as many numbers a frame as the first model, unless they say "
+        "otherwise; a plain autoencoder, or a VAE without its second phase, is a model like any other: train it and name "
+        "it beside this one.",
         faint=True,
     )
     made.heading("Listen and look")
@@ -399,7 +402,7 @@ def figure_rows(
 def figure_text(value: dict[str, float] | None) -> str:
     """The mean with its interval, or the median with its quartiles."""
     if value is None or value["files"] == 1:
-        return number(value and value["value"])
+        return number(None if value is None else value["value"])
     return f"{number(value['value'])} ({number(value['low'], 2)} to {number(value['high'], 2)})"
 
 
@@ -411,7 +414,7 @@ def bar(systems: Sequence[dict[str, Any]], name: str) -> figures.Bars:
 
 def fact_rows(systems: Sequence[dict[str, Any]]) -> list[list[str]]:
     def row(title: str, tell: Any) -> list[str]:
-        return [title, *(tell(system) or "–" for system in systems)]
+        return [title, *(tell(system) or DASH for system in systems)]
 
     return [
         row("what it is", lambda s: s["facts"]["kind"]),
@@ -452,7 +455,10 @@ def summary(done: Evaluation, out: Path) -> str:
     wanted = ("contour", "f0_cents", "onset_ms") if done.transfer else ("log_mel_db", "f0_cents", "level_dba", "snr_db")
     lines = []
     for system in done.systems:
-        parts = [f"{MEASURES[name].label} {figure_text(system['figures'][name])} {MEASURES[name].unit}".rstrip() for name in wanted]
+        parts = [
+            f"{MEASURES[name].label} {figure_text(system['figures'][name])} {MEASURES[name].unit}".rstrip()
+            for name in wanted
+        ]
         lines.append(f"{system['name']}: {', '.join(parts)}")
     return "\n".join([*lines, f"{out / 'index.html'}: {len(done.clips)} files, {done.about['seconds']:g} s"])
 

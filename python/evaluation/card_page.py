@@ -10,7 +10,9 @@ from .page import number
 from .scores import Measure
 
 
-def markdown(card: Card, result: Mapping[str, Any], about: Mapping[str, Any], files: int, measures: Mapping[str, Measure]) -> str:
+def markdown(
+    card: Card, result: Mapping[str, Any], about: Mapping[str, Any], files: int, measures: Mapping[str, Measure]
+) -> str:
     """`result`: of this model, as in report.json."""
     rate, hop = int(card["sample_rate_hz"]), int(card["hop_samples"])
     facts, training = result["facts"], card.get("training") or {}
@@ -18,13 +20,13 @@ def markdown(card: Card, result: Mapping[str, Any], about: Mapping[str, Any], fi
         f"# {card['name']}",
         "",
         f"A Ravel instrument: preset `{card['preset']}`, {rate / 1000:g} kHz, "
-        f"{'stereo' if card['channels'] == 2 else 'mono'}, {card['latents']} of {card['latent_size']} latents, one frame "
-        f"every {hop} samples; {card['parameters'] / 1e6:.2f} M parameters.",
+        f"{'stereo' if card['channels'] == 2 else 'mono'}, {card['latents']} of {card['latent_size']} latents, one "
+        f"frame every {hop} samples; {card['parameters'] / 1e6:.2f} M parameters.",
         "",
         "## Use",
         "",
-        "Send it sound, in `ravel~`, a plugin or `ravel render`, and it answers in the sound of its material; or play its "
-        "latents. It makes no claim on what a sound means, and knows nothing but the recordings it learnt from.",
+        "Send it sound, in `ravel~`, a plugin or `ravel render`, and it answers in the sound of its material; or play "
+        "its latents. It makes no claim on what a sound means, and knows nothing but the recordings it learnt from.",
         "",
     ]
     if card["streaming"]:
@@ -47,7 +49,8 @@ def markdown(card: Card, result: Mapping[str, Any], about: Mapping[str, Any], fi
     lines += [
         "## Measured",
         "",
-        f"{files} {'file' if files == 1 else 'files'}, {about['seconds']:g} s, {about['made']}, Ravel {about['ravel']}. "
+        f"{files} {'file' if files == 1 else 'files'}, {about['seconds']:g} s, {about['made']}, Ravel "
+        f"{about['ravel']}. "
         "Means over the files with their 95 % interval, medians with their quartiles.",
         "",
         "| measure | | |",
@@ -56,8 +59,10 @@ def markdown(card: Card, result: Mapping[str, Any], about: Mapping[str, Any], fi
     for name, measure in measures.items():
         value = result["figures"][name]
         if value is not None:
-            figure = f"{number(value['value'])} ({number(value['low'], 2)} to {number(value['high'], 2)}) {measure.unit}".rstrip()
-            lines.append(f"| {measure.label.strip()} | {figure} | {measure.about} |")
+            figure = (
+                f"{number(value['value'])} ({number(value['low'], 2)} to {number(value['high'], 2)}) {measure.unit}"
+            )
+            lines.append(f"| {measure.label.strip()} | {figure.rstrip()} | {measure.about} |")
     latency = result["latency"]
     if latency["off_by_ms"] is not None and latency["reported_ms"] is not None:
         measured = latency["reported_ms"] + latency["off_by_ms"]

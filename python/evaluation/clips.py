@@ -117,7 +117,12 @@ def corpus_of(run: Run) -> Corpus:
         raise RavelError(f"run {run.name} was trained on {folder}, which is gone: give recordings with --on")
     model = config.model
     return build_corpus(
-        folder, run.folder.parent / ".cache", model.sample_rate_hz, model.channels, seed=config.training.seed, quiet=True
+        folder,
+        run.folder.parent / ".cache",
+        model.sample_rate_hz,
+        model.channels,
+        seed=config.training.seed,
+        quiet=True,
     )
 
 

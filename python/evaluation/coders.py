@@ -62,7 +62,9 @@ class ScriptCoder:
     def _run(self, method: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.card["streaming"]:
             self.module.reset()
-        y: NDArray[np.float32] = getattr(self.module, method)(torch.from_numpy(np.ascontiguousarray(x)[None])).numpy()[0]
+        y: NDArray[np.float32] = getattr(self.module, method)(torch.from_numpy(np.ascontiguousarray(x)[None])).numpy()[
+            0
+        ]
         return y
 
 
@@ -101,7 +103,8 @@ def run_coder(trained: Trained, name: str) -> ScriptCoder:
 @dataclass(frozen=True)
 class Divergence:
     """Of each latent before the rotation: `cost`, KL to the prior in nats a frame, and `spread`, the variance of the
-    posterior mean. Of each principal component: `bits` a frame that the posterior's noise lets through, if it has any."""
+    posterior mean. Of each principal component: `bits` a frame that the posterior's noise lets through, if it has any.
+    """
 
     cost: NDArray[np.float64]
     spread: NDArray[np.float64]

@@ -25,7 +25,9 @@ Bars = tuple[str, str, Sequence[tuple[float, float, float] | None]]  # title, un
 def page(path: Path, size: tuple[float, float], rows: int = 1, columns: int = 1, **options: Any) -> Any:
     """Axes to draw on, (rows, columns); the PNG appears when the body is done."""
     with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(rows, columns, figsize=size, dpi=DPI, squeeze=False, layout="constrained", **options)
+        figure, axes = pyplot.subplots(
+            rows, columns, figsize=size, dpi=DPI, squeeze=False, layout="constrained", **options
+        )
         try:
             yield axes
             with atomic_write(path) as temporary:
@@ -121,7 +123,7 @@ def correlations(path: Path, tables: Mapping[str, NDArray[np.float64]], columns:
             image = axis.imshow(table, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
             for (row, column), value in np.ndenumerate(table):
                 dark = np.isfinite(value) and abs(value) > 0.6
-                text = f"{value:+.2f}" if np.isfinite(value) else "–"
+                text = f"{value:+.2f}" if np.isfinite(value) else "\N{EN DASH}"
                 axis.text(column, row, text, ha="center", va="center", color="white" if dark else INK)
             axis.set_xticks(range(len(columns)), columns)
             axis.set_yticks(range(count), [f"latent {n + 1}" for n in range(count)])

@@ -25,8 +25,8 @@ class Work:
         self.folder = folder
         self.reused = 0
 
-    def remember(self, name: str, find: Callable[[], Any]) -> Any:
-        """What `find` returns, JSON, or what it returned before the interruption."""
+    def remember(self, name: str, find: Callable[..., Any], *about: Any) -> Any:
+        """What `find(*about)` returns, JSON, or what it returned before the interruption."""
         path = self.folder / CACHE / f"{hashlib.blake2b(name.encode(), digest_size=12).hexdigest()}.json"
         try:
             known = json.loads(path.read_text())
@@ -34,7 +34,7 @@ class Work:
             return known
         except (OSError, ValueError):
             pass
-        found = find()
+        found = find(*about)
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(found))
         return found
@@ -94,5 +94,7 @@ def _made_of(partial: Path, key: str) -> bool:
         return (partial / CACHE / KEY).read_text() == key
     except OSError:
         if any(path.name != CACHE for path in partial.iterdir()):
-            raise RavelError(f"{partial} is in the way and was not made here: move it, or choose another --out") from None
+            raise RavelError(
+                f"{partial} is in the way and was not made here: move it, or choose another --out"
+            ) from None
         return False

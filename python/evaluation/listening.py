@@ -145,7 +145,9 @@ def results_text(found: dict[str, Any]) -> str:
     lines = [f"{found['listeners']} listeners, 0 bad to 100 excellent, ± half of the 95 % interval"]
     width = max(map(len, found["conditions"]), default=0)
     for name, value in found["conditions"].items():
-        lines.append(f"{name:<{width}}  {value['mean']:5.1f} ± {value['half_interval']:4.1f}  of {value['ratings']} ratings")
+        lines.append(
+            f"{name:<{width}}  {value['mean']:5.1f} ± {value['half_interval']:4.1f}  of {value['ratings']} ratings"
+        )
     if found["left_out"]:
         who = ", ".join(map(str, found["left_out"]))
         lines.append(f"left out, since they often rated the hidden reference below {LEAST_REFERENCE}: listener {who}")

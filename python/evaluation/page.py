@@ -12,16 +12,20 @@ import soundfile
 from ..audio import Audio
 from ..files import atomic_write
 
+DASH = "\N{EN DASH}"  # nothing to show
+
 STYLE = """
 :root { color-scheme: light; --ink: #1d2430; --faint: #5b6470; --line: #e3e6ea; --accent: #3b6fb6; --best: #e9f3ec; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 62rem; margin: 2.5rem auto; padding: 0 1.2rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 62rem; margin: 2.5rem auto;
+  padding: 0 1.2rem; }
 h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { margin-top: 2.6rem; font-size: 1.25rem; }
 h3 { font-size: 1rem; margin: 1.6rem 0 .4rem; overflow-wrap: anywhere; }
 p, li { max-width: 46rem; } .faint, caption, figcaption { color: var(--faint); font-size: .88rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .4rem; }
 th, td { padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: pre-wrap; } td.best { background: var(--best); font-weight: 600; }
+th:first-child, td:first-child { text-align: left; white-space: pre-wrap; }
+td.best { background: var(--best); font-weight: 600; }
 tr > :not(:first-child) { padding-left: .9rem; }
 table.prose td { white-space: normal; text-align: left; vertical-align: top; } table.prose th { text-align: left; }
 table.prose th:first-child { white-space: nowrap; }
@@ -73,9 +77,11 @@ class Page:
         folded: str = "",
         prose: bool = False,
     ) -> None:
-        """`best`: {row: columns to mark}. `folded`: the words that open the table. `prose`: cells are text that wraps."""
+        """`best`: {row: columns to mark}. `folded`: the words that open it. `prose`: cells are text that wraps."""
         marked = best or {}
-        lines = ["<thead><tr>" + "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head) + "</tr></thead><tbody>"]
+        lines = [
+            "<thead><tr>" + "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head) + "</tr></thead><tbody>"
+        ]
         for number, row in enumerate(rows):
             cells = [f'<th scope="row">{escape(row[0])}</th>'] if row else []
             for column, cell in enumerate(row[1:], 1):
@@ -121,7 +127,7 @@ def write_flac(path: Path, sound: Audio, rate_hz: int) -> None:
 def number(value: float | None, digits: int = 3) -> str:
     """Three figures that count, and no more decimals than that; a dash for nothing."""
     if value is None or not np.isfinite(value):
-        return "–"
+        return DASH
     if value == 0:
         return "0"
     decimals = max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))

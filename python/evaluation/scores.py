@@ -50,8 +50,12 @@ FOLLOWING = {
     "loudness_lu": Measure("loudness error", "LU", "low", "distance of the integrated loudness, BS.1770"),
     "level_dba": Measure("level error", "dB(A)", "low", "mean over windows that sound, A-weighted"),
     "contour": Measure("loudness contour", "", "high", "correlation of the A-weighted levels over time"),
-    "onset_ms": Measure("onset timing error, median", "ms", "low", "median of the onsets found again within 50 ms", median=True),
-    "onset_late_ms": Measure("onset shift, median", "ms", "near zero", "the same with its sign, positive for late", median=True),
+    "onset_ms": Measure(
+        "onset timing error, median", "ms", "low", "median of the onsets found again within 50 ms", median=True
+    ),
+    "onset_late_ms": Measure(
+        "onset shift, median", "ms", "near zero", "the same with its sign, positive for late", median=True
+    ),
     "onsets_found": Measure("onsets found again", "%", "high", "F-measure, within 50 ms"),
 }
 MEASURES = FIDELITY | FOLLOWING

@@ -33,10 +33,10 @@ def rank_correlation(a: Matrix, b: Matrix) -> float:
     """Spearman's; NaN where one does not move, or too little is there."""
     if len(a) < 8:
         return float("nan")
-    ranks = [_ranks(x) for x in (a, b)]
-    if min(rank.std() for rank in ranks) == 0:
+    first, second = _ranks(a), _ranks(b)
+    if first.std() == 0 or second.std() == 0:
         return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _ranks(values: Matrix) -> NDArray[np.float64]:

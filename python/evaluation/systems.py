@@ -129,7 +129,12 @@ class SpectralPca:
         kept = (rows - self.mean) @ self.components.T @ self.components + self.mean
         frames = round(len(channel) * self.rate_hz / rate_hz)
         played = librosa().griffinlim(
-            np.exp(kept.T), n_iter=PHASE_ROUNDS, hop_length=self.hop, win_length=self.window, random_state=0, length=frames
+            np.exp(kept.T),
+            n_iter=PHASE_ROUNDS,
+            hop_length=self.hop,
+            win_length=self.window,
+            random_state=0,
+            length=frames,
         )
         return fitted(resample(played[None].astype(np.float32), self.rate_hz, rate_hz), len(channel))[0]
 

@@ -37,7 +37,7 @@ class Pitch:
 
     @property
     def seconds(self) -> Track:
-        return np.arange(len(self.hz)) * (PITCH_HOP / PITCH_RATE_HZ)
+        return np.arange(len(self.hz), dtype=np.float64) * (PITCH_HOP / PITCH_RATE_HZ)
 
 
 def pitch(sound: Sound, rate_hz: int) -> Pitch:
@@ -75,7 +75,7 @@ def _refined(mono: Track, hz: Track) -> Track:
             continue
         likeness = np.array([_alike(window[:-lag], window[lag:]) for lag in lags])
         best = int(np.argmax(likeness[1:-1])) + 1
-        below, top, above = likeness[best - 1 : best + 2]
+        below, top, above = map(float, likeness[best - 1 : best + 2])
         bend = below - 2 * top + above
         if below < top > above and bend < 0:
             refined[frame] = periods * PITCH_RATE_HZ / (lags[best] + 0.5 * (below - above) / bend)
@@ -128,7 +128,7 @@ def level_dba(sound: Sound, rate_hz: int, window: int = WINDOW, hop: int = HOP) 
     return levels
 
 
-def a_weighting(hz: Track) -> Track:
+def a_weighting(hz: NDArray[np.floating]) -> Track:
     """Amplitude factor of the A curve (IEC 61672-1), 1 at 1 kHz."""
     f = np.square(np.asarray(hz, np.float64))
     curve = (12194.217**2 * f**2) / (

@@ -445,9 +445,9 @@ def page(found: dict[str, Any]) -> Page:
         made.paragraph(
             f"Of {len(c['kl_nats'])} latents {c['active_by_variance']} have a mean that moves with the sound (variance "
             f"over {ACTIVE:g}) and {c['active_by_kl']} a KL over {ACTIVE:g} nats a frame. The others (orange) say the "
-            "same whatever is heard: the decoder has learnt to do without them. This is before the rotation: many active "
-            "latents can say the same few things, and the principal components, on the right with the bits a frame "
-            "that get through the noise of the posterior, say how many these are."
+            "same whatever is heard: the decoder has learnt to do without them. This is before the rotation: many "
+            "active latents can say the same few things, and the principal components, on the right with the bits a "
+            "frame that get through the noise of the posterior, say how many these are."
         )
         made.picture("pictures/collapse.png", "KL, variance of the mean, and bits of the principal components")
     else:

@@ -359,10 +359,10 @@ def page(done: Evaluation, examples: Sequence[int], folder: Path) -> Page:
     made.table(["", *names], fact_rows(done.systems), prose=True)
     made.paragraph(
         "Measured latency: the reported one, plus where the cross-correlation of the band envelopes of input and "
-        f"output, all files together, has its peak; shown where that is {SURE:g} or more. Times real time: one process, "
-        "best of three, on this machine. PCA baselines have as many numbers a frame as the first model, unless they say "
-        "otherwise; a plain autoencoder, or a VAE without its second phase, is a model like any other: train it and name "
-        "it beside this one.",
+        f"output, all files together, has its peak; shown where that is {SURE:g} or more. Times real time: one "
+        "process, best of three, on this machine. PCA baselines have as many numbers a frame as the first model, "
+        "unless they say otherwise; a plain autoencoder, or a VAE without its second phase, is a model like any other: "
+        "train it and name it beside this one.",
         faint=True,
     )
     made.heading("Listen and look")

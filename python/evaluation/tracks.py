@@ -13,8 +13,8 @@ from .extras import librosa, pyloudnorm
 
 Track = NDArray[np.float64]
 
-PITCH_RATE_HZ = 22050  # of analysis: periods are measured over several of them, so that samples do not limit
-PITCH_WINDOW, PITCH_HOP = 2048, 441  # 93 ms every 20 ms
+PITCH_RATE_HZ = 44100  # at half of it a note of 1760 Hz, 12.5 samples a period, is heard an octave lower
+PITCH_WINDOW, PITCH_HOP = 4096, 882  # 93 ms every 20 ms
 LOWEST_PITCH_HZ, HIGHEST_PITCH_HZ = 32.7, 2093.0  # C1 to C7
 # Semitones a state of pYIN: 0.1 is nine times as slow, and `_refined` finds a hundredth in between.
 PITCH_STATES = 0.2
@@ -75,7 +75,7 @@ def _refined(mono: Track, hz: Track) -> Track:
             continue
         likeness = np.array([_alike(window[:-lag], window[lag:]) for lag in lags])
         best = int(np.argmax(likeness[1:-1])) + 1
-        below, top, above = map(float, likeness[best - 1 : best + 2])
+        below, top, above = likeness[best - 1 : best + 2]
         bend = below - 2 * top + above
         if below < top > above and bend < 0:
             refined[frame] = periods * PITCH_RATE_HZ / (lags[best] + 0.5 * (below - above) / bend)
@@ -83,7 +83,7 @@ def _refined(mono: Track, hz: Track) -> Track:
 
 
 def _alike(a: Track, b: Track) -> float:
-    return float(a @ b / np.sqrt(max((a @ a) * (b @ b), 1e-30)))
+    return float(a @ b) / max(float(a @ a) * float(b @ b), 1e-30) ** 0.5
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Laws: a model that only delays is at no distance; a report appears whole or not at all; what listeners get is blind."""
+"""Laws: a model that only delays is at no distance; a report appears whole or not at all; a listening test is blind."""
 
 from __future__ import annotations
 
@@ -380,7 +380,7 @@ def test_answers_become_means_and_careless_listeners_are_left_out(
     found = listening.results(paths, key)
     assert found["left_out"] == [3]
     assert found["conditions"]["loud-model"]["mean"] == 85
-    assert list(found["conditions"])[0] == listening.REFERENCE
+    assert next(iter(found["conditions"])) == listening.REFERENCE
     assert "85.0" in listening.results_text(found)
     key.write_text(json.dumps({**test.key, "test": "another"}))
     with pytest.raises(RavelError, match="another test"):

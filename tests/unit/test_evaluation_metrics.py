@@ -1,4 +1,4 @@
-"""Laws: known signals have known figures; equal sounds are at no distance, and each measure can tell when they are not."""
+"""Laws: known signals have known figures; equal sounds are at no distance, and others are not."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ help:
 $(READY): pyproject.toml $(NATIVE)
 	.ci/packages
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint,evaluate]'
 	@touch $@
 
 demo: $(READY)

@@ -19,6 +19,8 @@ VERBS = {
     "export": "turn a run into a .ravel for ravel~ and the engine, and a .ts for nn~",
     "render": "send sound files through a .ravel, a .ts or a run",
     "codec": "sound as the few bits of a model's codes, and back",
+    "analyze": "look inside a model: what its latents hold, as a page to read, hear and see",
+    "evaluate": "models and baselines against held-out sound: figures, pictures, players, listening tests",
     "build": "turn a .ravel into a plugin or external of its own: VST3, CLAP, LV2, Pure Data, Max",
     "info": "print what a .ravel, a .ts or a run is: rate, latents, latency, training",
     "demo": "hear it without recordings: corpus, training, export, render, picture",

@@ -77,6 +77,14 @@ def spectrogram_db(audio: NDArray[np.floating], sample_rate_hz: int) -> NDArray[
     return 20 * np.log10(np.maximum(rows, 1e-6))
 
 
+def frequency_ticks(rate: int) -> tuple[list[float], list[str]]:
+    """Places in the rows of a spectrogram, and what stands there."""
+    ticks_hz = [hz for hz in (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000) if hz <= rate / 2]
+    span = math.log(rate / 2 / LOWEST_HZ)
+    places = [ROWS * math.log(hz / LOWEST_HZ) / span for hz in ticks_hz]
+    return places, [f"{hz / 1000:g}k" if hz >= 1000 else str(hz) for hz in ticks_hz]
+
+
 def draw(
     path: str | os.PathLike[str],
     source: NDArray[np.floating],
@@ -122,12 +130,7 @@ def _spectrograms(
             extent=(0, audio.shape[1] / rate, 0, ROWS),
             interpolation="bilinear",
         )
-        ticks_hz = [hz for hz in (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000) if hz <= rate / 2]
-        span = math.log(rate / 2 / LOWEST_HZ)
-        axis.set_yticks(
-            [ROWS * math.log(hz / LOWEST_HZ) / span for hz in ticks_hz],
-            [f"{hz / 1000:g}k" if hz >= 1000 else str(hz) for hz in ticks_hz],
-        )
+        axis.set_yticks(*frequency_ticks(rate))
         axis.set(title=name, ylabel="Hz")
         axis.grid(visible=False)
         axes.append(axis)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import soxr
@@ -19,6 +20,9 @@ from .card import is_model_file, latents_for_fidelity, read_card
 from .cli import Parser, positive, run_verb
 from .errors import RavelError
 from .players import player
+
+if TYPE_CHECKING:
+    from .evaluation.matching import Matching
 
 Blocks = Iterator[Audio]  # each (channels, frames)
 
@@ -73,13 +77,28 @@ class Instrument:
         yield from exactly(played, frames, skip=late)
 
 
-def render_file(instrument: Instrument, job: Job, block_samples: int = BLOCK_SAMPLES, bar: tqdm | None = None) -> None:
-    """Render one file to 32-bit float WAV at its own rate; a streaming model keeps the memory bounded."""
+def render_file(
+    instrument: Instrument,
+    job: Job,
+    block_samples: int = BLOCK_SAMPLES,
+    bar: tqdm | None = None,
+    matching: Matching | None = None,
+) -> None:
+    """Render one file to 32-bit float WAV at its own rate; a streaming model keeps the memory bounded.
+
+    `matching` hears the whole file before the model does.
+    """
     info, model_rate = job.info, instrument.sample_rate_hz
     if instrument.channels == 2 and info.channels > 2:
         raise RavelError(f"{job.source} has {info.channels} channels, the stereo model takes 1 or 2: mix it down")
     frames = max(1, round(info.frames * model_rate / info.sample_rate_hz))
-    blocks = _counted(stream_audio(job.source, model_rate), model_rate, bar)
+    if matching is None:
+        source = stream_audio(job.source, model_rate)
+    else:
+        sound, done = matching.prepared(job.source, model_rate)
+        tqdm.write(f"{job.source}: {done}")
+        source = iter([sound])
+    blocks = _counted(source, model_rate, bar)
     blocks = instrument.play(blocks, frames, block_samples)
     blocks = _resampled(blocks, model_rate, info.sample_rate_hz, info.channels)
     blocks = exactly(blocks, info.frames)
@@ -199,6 +218,7 @@ def render(
     force: bool = False,
     block_samples: int = BLOCK_SAMPLES,
     quiet: bool = False,
+    matching: Matching | None = None,
 ) -> list[Path]:
     """Render files and folders into `out`; returns what was written, in order.
 
@@ -213,7 +233,7 @@ def render(
         for job in jobs:
             bar.set_description(job.source.name)
             try:
-                render_file(instrument, job, block_samples, bar)
+                render_file(instrument, job, block_samples, bar, matching)
                 written.append(job.target)
             except RavelError as error:
                 skipped.append(str(error))
@@ -257,6 +277,16 @@ def fraction(text: str) -> float:
     return value
 
 
+def transposition(text: str) -> float | Literal["auto"]:
+    """`auto`, or semitones, at most three octaves."""
+    if text == "auto":
+        return "auto"
+    value = float(text)
+    if not -36 <= value <= 36:
+        raise ValueError
+    return value
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="ravel render", description=__doc__)
     parser.add_argument("model", help="a .ravel, a .ts, or a run: its name or its folder")
@@ -268,11 +298,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     count.add_argument("--fidelity", type=fraction, help="use as many latents as carry this share of the variance")
     count.add_argument("--quantisers", type=positive, help="of a run with codes use only the first N quantisers")
     parser.add_argument("--temperature", type=float, help="how far the latents stray from their mean, 0 = not at all")
+    parser.add_argument(
+        "--match-level", action="store_true", help="bring each input to the loudness of the training material"
+    )
+    parser.add_argument(
+        "--transpose",
+        type=transposition,
+        metavar="auto|SEMITONES",
+        help="move the input's pitch; auto: by octaves into the range of the training material",
+    )
+    parser.add_argument(
+        "--like", nargs="+", type=Path, help="recordings that stand for the material, where the model does not say"
+    )
     parser.add_argument("--block", type=positive, default=BLOCK_SAMPLES, help="samples a call; only speed and memory")
     options = parser.parse_args(argv)
     with exported(options.model, options.latents, options.fidelity, options.quantisers) as (path, latents):
         instrument = Instrument(path, latents, options.temperature)
-        render(instrument, options.inputs, options.out, options.force, options.block)
+        fitted = None
+        if options.match_level or options.transpose is not None or options.like:
+            from .evaluation.matching import matching  # its libraries are an extra
+
+            fitted = matching(instrument.card, options.match_level, options.transpose or 0.0, options.like or [])
+        render(instrument, options.inputs, options.out, options.force, options.block, matching=fitted)
     return 0
 
 

@@ -50,6 +50,13 @@ class Run:
         except (OSError, ValueError) as error:
             raise RavelError(f"{self.about}: not a run's configuration ({error}); restore it or use --fresh") from error
 
+    def read_material(self) -> dict[str, Any] | None:
+        """Loudness and pitch range of the training material, once `ravel analyze` has written them down."""
+        try:
+            return dict(json.loads((self.folder / "material.json").read_text()))
+        except (OSError, ValueError):
+            return None
+
     def write_about(self, config: Config, corpus: Path) -> None:
         with atomic_write(self.about) as temporary:
             temporary.write_text(json.dumps({"config": config.to_dict(), "corpus": str(corpus)}, indent=2))
@@ -109,4 +116,5 @@ def load(run: Run, which: str = "best") -> Trained:
     net.load_state_dict(content["ema"])
     net.eval().requires_grad_(False)
     net.latent.temperature = float(content["summary"].get("temperature", config.model.temperature))
-    return Trained(net, config, Principal(**content["principal"]), content["summary"])
+    summary = content["summary"] | ({"material": material} if (material := run.read_material()) else {})
+    return Trained(net, config, Principal(**content["principal"]), summary)

@@ -135,6 +135,7 @@ void Stage::apply_latent(int latent) noexcept {
 }
 
 void Stage::process(const float* const* in, float* const* out, int frames, std::span<const Midi> midi) noexcept {
+  if (form_ == Form::instrument) in = nullptr;
   const std::array<float*, 2> outs{out[0], out[1]};
   const auto silence = [&] {
     for (float* channel : outs) std::fill_n(channel, frames, 0.0F);

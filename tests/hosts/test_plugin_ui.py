@@ -1,4 +1,4 @@
-"""The interface in a window of its own: what it shows, what a hand does to it, and that it rests when nothing happens."""
+"""The interface in a window of its own: what it shows, what a hand does to it, that it rests when nothing happens."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class Interface:
 
     @property
     def size(self) -> tuple[int, int]:
-        width, height = self.of("size")[-1]["size"]  # type: ignore[misc]
-        return round(width), round(height)
+        size: list[float] = self.of("size")[-1]["size"]  # type: ignore[assignment]
+        return round(size[0]), round(size[1])
 
     @property
     def widgets(self) -> dict[str, Rect]:
@@ -186,7 +186,8 @@ def test_only_what_changed_is_drawn(effect: Interface) -> None:
     effect.click("freeze")
     effect.rest()
     regions = [int(line["drawn"]) for line in effect.of("drawn", before)]  # type: ignore[call-overload]
-    assert regions and max(regions) < 4 < len(effect.widgets)
+    assert regions
+    assert max(regions) < 4 < len(effect.widgets)
     effect.click("freeze")
 
 
@@ -256,7 +257,10 @@ def test_it_is_resized(effect: Interface) -> None:
         effect.until(lambda at=(width, height): effect.size == at, "new size")  # type: ignore[misc]
         effect.rest()
         for name, (x, y, w, h) in effect.widgets.items():
-            assert w > 8 and h > 8 and x >= 0 and y >= 0 and x + w <= width and y + h <= height, name
+            assert min(w, h) > 8, name
+            assert min(x, y) >= 0, name
+            assert x + w <= width, name
+            assert y + h <= height, name
         for name in ("latency", "mode", "latent_16", "bypass"):
             assert within(effect.picture(), effect.widgets[name]).std() > 2, (name, width)
 
@@ -301,9 +305,11 @@ def test_an_error_is_said(show: Callable[..., Interface], tmp_path: Path) -> Non
 
 def test_the_instrument_has_keys(show: Callable[..., Interface]) -> None:
     instrument = show("Ravel Instrument")
-    assert "keyboard" in instrument.widgets and "input" not in instrument.widgets
+    assert "keyboard" in instrument.widgets
+    assert "input" not in instrument.widgets
     since = len(instrument.said)
     instrument.click("keyboard", 0.5, 0.9)
     instrument.until(lambda: len(instrument.of("note", since)) == 2, "note, and its end")
     on, off = (int(line["note"]) for line in instrument.of("note", since))  # type: ignore[call-overload]
-    assert on == -off and 36 < on < 96
+    assert on == -off
+    assert 36 < on < 96

@@ -488,7 +488,7 @@ void Shell::set_state(const std::string& key, const std::string& value) {
 void Shell::set_embedded(bool on) {
   const std::lock_guard lock(impl_->control);
   Project& project = impl_->project;
-  if (on == !project.embedded.empty() || (on && !impl_->plays)) return;
+  if (on == !project.embedded.empty() || (on && (!impl_->plays || impl_->plays_built_in))) return;
   try {
     std::vector<std::byte> bytes;
     if (on) bytes = read_bytes(project.model.path);

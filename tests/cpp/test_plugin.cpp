@@ -308,6 +308,9 @@ TEST_CASE("plugin: the instrument is silent without notes, and its envelope is a
   CHECK(peak(y) > 1e-4);
   play(*shell, noise(20000));
   CHECK(peak(play(*shell, x)) == 0);
+  play(*shell, x, {8192}, {note_on(0, 50)});
+  shell->activate(kRate, 4096);  // no note hangs
+  CHECK(peak(play(*shell, x)) == 0);
   const Audio low = play(*shell, x, {8192}, {note_on(0, 36)}), high = play(*shell, x, {8192}, {note_on(0, 84)});
   CHECK(low != high);
 }

@@ -23,7 +23,7 @@ function(ravel_adapt file)
   configure_file(${RAVEL_DPF_ADAPTED}/new/${file} ${RAVEL_DPF_ADAPTED}/src/${file} COPYONLY)  # if it differs
 endfunction()
 
-set(RAVEL_DPF_ADAPTED ${CMAKE_BINARY_DIR}/dpf-adapted)
+set(RAVEL_DPF_ADAPTED ${CMAKE_BINARY_DIR}/dpf-adapted CACHE INTERNAL "")
 configure_file(${RAVEL_DPF}/distrho/DistrhoPluginMain.cpp ${RAVEL_DPF_ADAPTED}/DistrhoPluginMain.cpp COPYONLY)
 
 ravel_adapt(DistrhoPluginVST3.cpp

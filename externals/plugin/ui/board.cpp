@@ -79,9 +79,8 @@ void Board::make_header() {
   load_ = make<Readout>(
       "load", "CPU", "Share of the time that each block may take", [&scene] { return percent(scene.load); },
       [&scene] { return scene.load > 0.8F; });
-  latency_ = make<Readout>("latency", "Latency", "From input to output, as the host was told", [&scene] {
-    return milliseconds(scene.status.latency_samples, scene.host_rate_hz);
-  });
+  latency_ = make<Readout>("latency", "Latency", "From input to output, as the host was told",
+                           [&scene] { return milliseconds(scene.status.latency_samples, scene.host_rate_hz); });
 }
 
 void Board::make_latents() {
@@ -144,7 +143,8 @@ void Board::open_models(const Rect& anchor) {
   items.push_back({"Open another…", [this] { context_.actions.browse_models(); }});
   const bool embedded = scene.status.embedded;
   if (!scene.status.path.empty())
-    items.push_back({"Keep the model in the project", [this, embedded] { context_.actions.embed(!embedded); }, embedded});
+    items.push_back(
+        {"Keep the model in the project", [this, embedded] { context_.actions.embed(!embedded); }, embedded});
   context_.overlays.open_menu(anchor, std::move(items));
 }
 
@@ -154,8 +154,7 @@ void Board::open_presets(const Rect& anchor) {
   const auto& factory = context_.scene.presets;
   if (!factory.empty()) items.push_back({"Factory", nullptr});
   for (int i = 0; i < static_cast<int>(factory.size()); ++i)
-    items.push_back(
-        {factory[static_cast<std::size_t>(i)], [this, i] { context_.actions.load_factory_preset(i); }});
+    items.push_back({factory[static_cast<std::size_t>(i)], [this, i] { context_.actions.load_factory_preset(i); }});
   context_.overlays.open_menu(anchor, std::move(items));
 }
 

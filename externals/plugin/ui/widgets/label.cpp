@@ -35,8 +35,9 @@ Rect Footer::button() const {
 void Footer::draw(Canvas& canvas) {
   Rect rest = bounds.inset(theme::kPadding, 0);
   if (scene().learning >= 0) {
-    canvas.text("Move a controller to assign it to " + about(scene().learning).name + ". Click here or press Esc to stop.",
-                rest, theme::kBody, theme::kHand);
+    canvas.text(
+        "Move a controller to assign it to " + about(scene().learning).name + ". Click here or press Esc to stop.",
+        rest, theme::kBody, theme::kHand);
     return;
   }
   const std::string& message = scene().status.message;

@@ -375,7 +375,7 @@ def findings(found: dict[str, Any]) -> list[str]:
         c = found["collapse"]
         size, active = len(c["kl_nats"]), c["active_by_variance"]
         lines.append(
-            f"{active} of {size} latents of the encoder move with the sound, {size - active} have collapsed; "
+            f"{active} of {size} latents of the encoder move with the sound, collapsed: {size - active}; "
             f"{c['kl_total_nats']:.1f} nats a frame in all"
         )
         if c["component_bits"] is not None:

@@ -337,7 +337,8 @@ def page(done: Evaluation, examples: Sequence[int], folder: Path) -> Page:
     if done.transfer:
         made.paragraph(
             "The sound is of another kind than the models learnt. A good transfer does not sound like its input, so "
-            "spectra are not compared: what counts is that pitch, dynamics and timing of the playing are kept."
+            "spectra are not compared: what counts is that pitch, dynamics and timing of the playing are kept. The "
+            "measured latency here is how late the answer rises: its attacks may be slower than the input's."
         )
     made.heading("Figures")
     rows, best = figure_rows(done.systems, measures)

@@ -90,16 +90,12 @@ class Model:
 
 def bit_rate_kbps(card: Card) -> float | None:
     """Of the codes, before any entropy coding; None for continuous latents, which have no bit rate."""
-    count = codes(card)
-    if count is None:
-        return None
-    return float(card["latents"] * np.log2(count) * card["sample_rate_hz"] / card["hop_samples"] / 1000)
+    return card["codes"]["bits_per_second"] / 1000 if card.get("codes") else None
 
 
 def codes(card: Card) -> int | None:
     """How many codes a discrete latent chooses from; None for a continuous one."""
-    model = card.get("config", {}).get("model", {})
-    return int(model["codes"]) if model.get("quantisers") else None
+    return int(card["codes"]["codes"]) if card.get("codes") else None
 
 
 class SpectralPca:

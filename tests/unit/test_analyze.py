@@ -235,7 +235,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 def test_codes_have_no_principal_components(
     make_ts: MakeTs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = make_ts(config={"model": {"quantisers": 8, "codes": 1024}})
+    model = make_ts(codes={"quantisers": 8, "codes": 1024})
     assert run_analyze(model, tmp_path, "--out", tmp_path / "out") == FAILED
     assert "discrete" in capsys.readouterr().err
 

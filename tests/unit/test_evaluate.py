@@ -261,10 +261,19 @@ def test_a_missing_library_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_bit_rate_is_that_of_the_codes() -> None:
-    card: dict[str, Any] = {"latents": 4, "sample_rate_hz": 44100, "hop_samples": 2048, "config": {"model": {}}}
-    assert systems.bit_rate_kbps(card) is None
-    card["config"]["model"] = {"quantisers": 8, "codes": 1024}
-    assert systems.bit_rate_kbps(card) == pytest.approx(4 * 10 * 44100 / 2048 / 1000)
+    assert systems.bit_rate_kbps({}) is None
+    assert systems.codes({}) is None
+    card = {"codes": {"kind": "rvq", "quantisers": 4, "codes": 1024, "bits_per_frame": 40, "bits_per_second": 861.3}}
+    assert systems.bit_rate_kbps(card) == pytest.approx(0.8613)
+    assert systems.codes(card) == 1024
+
+
+def test_the_perplexity_of_codes_is_that_of_their_shares(make_ts: MakeTs) -> None:
+    """The stand-in's latents are samples: here whole numbers, each of four codes as often as the others."""
+    model = systems.Model(make_ts(hop=2, codes={"codes": 8, "bits_per_second": 0.0}), "coded")
+    numbers = np.repeat(np.arange(4), 50)[np.random.default_rng(0).permutation(200)].astype(np.float32)
+    used = evaluate.usage(model, [Clip("numbers", np.repeat(numbers, 2)[None], RATE)])
+    assert used == {"codes": 8, "perplexity": [pytest.approx(4), pytest.approx(4)]}
 
 
 # -- listening test -----------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def told(label: str, played: Played, rate: int) -> None:
     p50, p99, p999 = np.percentile(times, [50, 99, 99.9])
     calls = f"{played.report['calls_a_block']} ({played.report['first_call']})"
     print(
-        f"{label:34s} mean {times.mean():4.0f} p50 {p50:4.0f} p99 {p99:4.0f} p99.9 {p999:4.0f} max {times.max():4.0f} us;"
+        f"{label:32s} mean {times.mean():.0f} p50 {p50:.0f} p99 {p99:.0f} p99.9 {p999:4.0f} max {times.max():4.0f} us;"
         f" p99.9 {100 * p999 / deadline:3.0f} % of the deadline, max {times.max() / times.mean():.1f} x mean;"
         f" latency {1000 * played.latency / rate:.2f} ms; calls of the C library a block {calls}",
         flush=True,

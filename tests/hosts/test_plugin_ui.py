@@ -252,7 +252,7 @@ def test_a_menu(effect: Interface) -> None:
 
 def test_it_is_resized(effect: Interface) -> None:
     """To larger and smaller, and everything is inside and drawn again."""
-    for width, height in ((1480, 900), (1024, 592)):
+    for width, height in ((1480, 900), (1056, 592)):
         effect.tool("windowsize", effect.window, str(width), str(height))
         effect.until(lambda at=(width, height): effect.size == at, "new size")  # type: ignore[misc]
         effect.rest()

@@ -241,14 +241,14 @@ void Board::lay_out_bars() {
   }
 }
 
-// Four panels; every knob gets the same share of what the window is wider than they need.
+// Four panels; every knob gets the same share of what the window is wider, or a little narrower, than they need.
 void Board::lay_out_controls(Rect row) {
   const float toggles = 11 * g, choices = 17 * g, notes = notes_ ? 12 * g : 0, between = 2 * g;
   const auto count = [](const std::vector<Knob*>& knobs) { return static_cast<float>(knobs.size()); };
   const float knobs = count(sound_knobs_) + count(latent_knobs_) + count(note_knobs_);
   const float needed = (count(sound_knobs_) + count(note_knobs_)) * kKnob + count(latent_knobs_) * kWideKnob + notes +
                        toggles + between + choices + 8 * theme::kPadding + 3 * theme::kGap;
-  const float more = std::max(0.0F, std::floor((row.w - needed) / knobs));
+  const float more = std::max(-g / 2, std::floor((row.w - needed) / knobs));
   const auto group = [&](const std::vector<Knob*>& members, float wide, float beside) {
     const float width = count(members) * (wide + more) + beside + 2 * theme::kPadding;
     Rect inside = panel(row.cut_left(width, theme::kGap));

@@ -73,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     formats = formats_of(args.formats)
     card = None if args.model is None else checked(args.model)
     name = name_of(args.name or (card["name"].capitalize() if card else GENERAL))
+    if card and name.lower() == GENERAL.lower():
+        raise RavelError(f"{GENERAL} is the name of the player that opens any model: choose another --name")
     request = Request(args.model and args.model.resolve(), card, formats, name)
     source = source_tree(args.source)
     for path in build(request, source, args.out, args.work or source / "build" / "named", args.jobs, args.force):
@@ -231,10 +233,9 @@ def gathered(request: Request, staged: Path) -> dict[str, Path]:
             if request.model:
                 (dress_pd if form == "pd" else dress_max)(request, folder)
             made[f"{form}/{name}"] = folder
-        elif form == "standalone":
-            made |= {path.name: path for path in sorted((staged / "plugin" / form).iterdir())}
         else:
-            made |= {path.name: path for path in sorted((staged / "plugin" / form).glob(f"*.{form}"))}
+            folder = staged / ("bin" if form == "standalone" else form)
+            made |= {path.name: path for path in sorted(folder.glob("*"))}
     if not made:
         raise RavelError(f"CMake installed nothing into {staged}: is --source of the same version as this command?")
     return made

@@ -235,6 +235,7 @@ class Session {
     report_["restarts"] = host_.restarts.load();
     report_["blocks"] = times_.size();
     report_["calls"] = calls_;
+    report_["calls_a_block"] = most_calls_;
     report_["first_call"] = first_call_;
     report_["first_sound_ms"] = first_sound_ms_;
     report_["finite"] = finite_;
@@ -462,6 +463,7 @@ class Session {
     shares_.push_back(static_cast<float>(1e-6 * times_.back() * rate_ / static_cast<double>(count)));
     if (seen && calls_ == 0) first_call_ = ravel_watch_first();
     calls_ += seen;
+    most_calls_ = std::max(most_calls_, seen);
     steady_ += static_cast<std::int64_t>(count);
     if (status == CLAP_PROCESS_ERROR) fail("process failed");
   }
@@ -530,7 +532,9 @@ class Session {
         for (auto& channel : in_.sound)
           for (float& x : channel) x = std::uniform_real_distribution<float>(-0.5f, 0.5f)(random_);
         process(static_cast<std::size_t>(count));
-        give(static_cast<std::size_t>(count));
+        for (const auto& channel : out_.sound)
+          finite_ = finite_ &&
+                    std::all_of(channel.begin(), channel.begin() + count, [](float x) { return std::isfinite(x); });
         std::this_thread::yield();
       }
     };
@@ -596,7 +600,7 @@ class Session {
   double rate_ = 0, first_sound_ms_ = -1;
   int max_block_ = 0, least_ = 0, most_ = 0;
   std::int64_t steady_ = 0;
-  int calls_ = 0;
+  int calls_ = 0, most_calls_ = 0;
   const char* first_call_ = "none";
   void* volatile proof_ = nullptr;
 };

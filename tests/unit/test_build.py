@@ -127,9 +127,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stand:
     return make
 
 
-INSTALL = (
-    '[ -z "$prefix" ] || { mkdir -p "$prefix/plugin/clap" "$prefix/pd/ravel"; echo a > "$prefix/plugin/clap/It.clap"; }'
-)
+INSTALL = '[ -z "$prefix" ] || { mkdir -p "$prefix/clap" "$prefix/pd/ravel"; echo a > "$prefix/clap/It.clap"; }'
 
 
 def test_what_was_installed_is_put_in_place(tmp_path: Path, stand_in: Stand) -> None:

@@ -13,7 +13,8 @@ from .errors import RavelError
 SUFFIXES = (".ts", ".ravel")
 FORMAT = 1
 ENTRY = "ravel.json"
-RAVEL_FORMATS = (1, 2)  # of the `.ravel`, whose card is one of its parts; 2: discrete models
+RAVEL_FORMATS = (1, 2, 3)  # of the `.ravel`, whose card is one of its parts; 2: discrete models, 3: labels
+LARGEST_WEIGHT = 10.0  # of a label, either sign
 HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
 
 Card = dict[str, Any]
@@ -76,7 +77,7 @@ def _in_ravel(path: Path) -> str:
     if not known:
         raise RavelError(f"{path} has no Ravel card: it was not exported by `ravel export`")
     if version not in map(str, RAVEL_FORMATS):
-        read = " and ".join(map(str, RAVEL_FORMATS))
+        read = f"{RAVEL_FORMATS[0]} to {RAVEL_FORMATS[-1]}"
         raise RavelError(f"{path} has version {version}, this Ravel reads {read}: update Ravel or export again")
     if data != size - 8 - length:
         raise RavelError(f"{path} is cut short or has bytes too many: export it again")
@@ -85,7 +86,28 @@ def _in_ravel(path: Path) -> str:
 
 def ravel_format(card: Card) -> int:
     """The lowest version that can hold the model, so that older engines play what they can."""
-    return 2 if "codes" in card else 1
+    return 3 if "labels" in card else 2 if "codes" in card else 1
+
+
+def label_weights(card: Card, text: str) -> list[float]:
+    """The weights of a model's labels from `cello`, or a blend like `cello:0.3,voice:0.7`; labels by name or number."""
+    labels: list[str] = card.get("labels", [])
+    if not labels:
+        raise RavelError(f"--label {text}: {card['name']} has no labels, it was trained on one instrument")
+    weights = [0.0] * len(labels)
+    for part in text.split(","):
+        label, colon, amount = (word.strip() for word in part.partition(":"))
+        number = labels.index(label) if label in labels else int(label) if label.isdecimal() else len(labels)
+        if number >= len(labels):
+            raise RavelError(f"--label {text}: no label {label!r}; {card['name']} has {', '.join(labels)}")
+        try:
+            weight = float(amount) if colon else 1.0
+        except ValueError:
+            weight = math.nan
+        if not abs(weight) <= LARGEST_WEIGHT:
+            raise RavelError(f"--label {text}: a weight is a number from -10 to 10, got {amount!r}")
+        weights[number] += weight
+    return weights
 
 
 def delay_samples(card: Card, *methods: str) -> int:

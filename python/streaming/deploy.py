@@ -84,8 +84,9 @@ def card(shell: Shell, trained: Trained, name: str) -> dict[str, Any]:
     defaults: dict[str, Any] = {
         "temperature": shell.get_temperature(), "fill": 0.0, "noise": True, "seed": 0,
         "scale": [0, 1.0], "bias": [0, 0.0], "reset": False,
+        "label": shell.last_label, "label_weight": list(shell.last_label_weight),
     }  # fmt: skip
-    kinds = ("bool", "int", "float")
+    kinds = ("bool", "int", "float", "str")
     attributes = {
         key: {"type": " ".join(kinds[c] for c in ATTRIBUTES[key][0]), "default": defaults[key], "doc": ATTRIBUTES[key][1]}
         for key in shell.attributes
@@ -101,7 +102,8 @@ def card(shell: Shell, trained: Trained, name: str) -> dict[str, Any]:
             "bits_per_frame": bits,
             "bits_per_second": bits * shell.sample_rate_hz / hop,
         }
-    return codes | {
+    labels = {"labels": list(model.labels)} if model.labels else {}
+    return codes | labels | {
         "format": FORMAT,
         "name": name,
         "preset": trained.config.model.preset,

@@ -17,6 +17,7 @@
 namespace ravel::player {
 
 constexpr int kMostLatents = 256;  // that can be shaped; the others pass
+constexpr int kMostLabels = 256;
 constexpr int kMostStreams = 4;    // whose latents are shown and stored apart
 
 struct LatentBoard {
@@ -97,6 +98,7 @@ struct Board {
   std::atomic<int> hold{kFree};
   std::atomic<std::int64_t> seed{0};
   std::array<LatentBoard, kMostLatents> latents;
+  std::array<std::atomic<float>, kMostLabels> labels{};  // weights
   Frame heard;
   std::array<Frame, 2> snapshots;
   AttributeBoard attributes;

@@ -50,6 +50,7 @@ class Shell(nn.Module):
     latent_scale: Tensor
     latent_bias: Tensor
     label_weights: Tensor
+    labels: list[str]
 
     def __init__(self, net: Autoencoder, completion: NoiseSource, streaming: bool) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ class Shell(nn.Module):
         self.channels, self.discrete = config.channels, net.latent.discrete
         self.codes = net.latent.kept  # channels of what `encode` gives
         self.latents = config.latent if self.discrete else self.codes
-        self.labels: list[str] = list(config.labels)
+        self.labels = list(config.labels)
         self.condition = condition_state(net.decoder)  # its place in the state of `back`
         missing = (CONTINUOUS if self.discrete else ()) + (() if self.labels else CONDITIONAL)
         self.attributes = [name for name in ATTRIBUTES if name not in missing]

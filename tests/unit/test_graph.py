@@ -27,6 +27,7 @@ Rows = NDArray[np.float64]
 Node = dict[str, Any]
 OPS = {"serial", "sum", "product", "conv1d", "upsample", "delay", "leaky_relu", "snake", "tanh", "amplitude"}
 OPS |= {"gated_half", "repeat", "filtered_noise", "variational", "fill"}
+OPS |= {"condition"}
 FORMS = [(1, False), (2, False), (1, True), (2, True)]  # channels, centred
 
 
@@ -139,6 +140,9 @@ class Interpreter:
         rest = self.wander * self.gaussian(node, node["size"] - node["kept"], len(x))
         return np.concatenate([x, rest], 1)
 
+    def condition(self, node: Node, x: Rows) -> Rows:
+        return x + self.tensor(node, "table")[0]  # the golden pair is of the first label
+
     def hashed(self, node: Node, channels: int, frames: NDArray[np.int64]) -> NDArray[np.int64]:
         bits = contract.reference_hash(self.seed, node["node"], np.array([self.stream]), np.arange(channels), frames)
         return bits[0].T
@@ -194,6 +198,7 @@ def test_the_file_alone_plays_its_golden_pair(name: str, channels: int, centred:
     ("name", "weights", "overrides"),
     [
         ("low", "bf16", {}),
+        ("low", "bf16", {"labels": ("a", "b")}),
         ("v1", "bf16", {"channels": 2}),
         ("v2-small", "bf16", {"centred": True}),
         ("v2", "fp32", {"activation": "snake"}),

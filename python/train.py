@@ -182,8 +182,8 @@ def train(
             f"run {run.name} knows the labels {', '.join(config.model.labels)}, {recordings} now has "
             f"{', '.join(corpus.labels)}: restore its folders, choose another --name, or start anew with --fresh"
         )
-    found = {"sample_rate_hz": corpus.sample_rate_hz, "labels": corpus.labels}
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, **found))
+    model = dataclasses.replace(config.model, sample_rate_hz=corpus.sample_rate_hz, labels=corpus.labels)
+    config = dataclasses.replace(config, model=model)
     if fabric.is_global_zero:
         print("\n".join(corpus.report.lines()), file=sys.stderr)
         if fresh and folder.exists():  # only now: what is wrong with the new run must not cost the old one
@@ -212,7 +212,8 @@ def _same_kind(stored: Config, labelled: bool, name: str) -> bool:
     """Whether a run that goes on has labels; it cannot get any."""
     if labelled and not stored.model.labels:
         raise RavelError(
-            f"run {name} was trained without labels: leave --labels out, choose another --name, or start anew with --fresh"
+            f"run {name} was trained without labels: leave --labels out, choose another --name, or start anew with "
+            "--fresh"
         )
     return bool(stored.model.labels)
 

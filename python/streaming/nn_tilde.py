@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..model.autoencoder import Autoencoder, condition_state
-from ..model.noise import NoiseSource
 from ..model.layers import Serial
+from ..model.noise import NoiseSource
 
 BOOL, INT, FLOAT, STRING = 0, 1, 2, 3  # type codes of the protocol
 

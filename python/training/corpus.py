@@ -101,10 +101,12 @@ class Report:
         reasons = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
         skipped = f"; skipped {len(self.skipped)}: {reasons}" if self.skipped else ""
         more = len(self.skipped) - examples
+        each = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in self.labels.items())
+        labels = [f"labels: {each}"] if self.labels else []
         return [
             f"corpus: {self.kept} recordings, {self.seconds:.1f} s at {self.sample_rate_hz} Hz, "
             f"{self.validation_seconds:.1f} s of it held out{skipped}",
-            *(["labels: " + ", ".join(f"{label} {s:.1f} s" for label, s in self.labels.items())] if self.labels else []),
+            *labels,
             *(f"skipped {message}" for _, message in self.skipped[:examples]),
             *([f"skipped {more} more"] if more > 0 else []),
             *(f"warning: {warning}" for warning in self.warnings),
@@ -222,8 +224,8 @@ def _with_labels(
     labels = tuple(sorted({_label(recording.name) for recording in recordings}))
     if len(labels) < 2:
         raise RavelError(
-            f"{folder} has usable recordings of one label only, {labels[0]}: add a sub-folder of another instrument, or "
-            "leave --labels out"
+            f"{folder} has usable recordings of one label only, {labels[0]}: add a sub-folder of another instrument, "
+            "or leave --labels out"
         )
     return [replace(r, label=labels.index(_label(r.name))) for r in recordings], labels
 

@@ -118,7 +118,8 @@ class Trainer:
         return self.fabric.broadcast(value) if self.fabric.world_size > 1 else value
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Crops for this process and weights of their labels, where there are any; loaded a step ahead; item numbers follow the step, so nothing needs to be stored."""
+        """Crops for this process and weights of their labels, where there are any; loaded a step ahead. Item numbers
+        follow the step, so nothing needs to be stored."""
         count, world, rank = self.config.training.batch, self.fabric.world_size, self.fabric.global_rank
 
         def load(step: int) -> tuple[Tensor, Tensor]:

@@ -31,8 +31,10 @@ class Result:
 
 
 class Validation:
-    """The same stretches of the held-out recordings every time, joined end to end, in chunks of about 4 s; label by label
-    where there are labels, each heard as itself."""
+    """The same stretches of the held-out recordings every time, joined end to end, in chunks of about 4 s.
+
+    Where there are labels they follow one another, and each is heard as itself.
+    """
 
     def __init__(self, corpus: Corpus, net: Autoencoder, config: TrainingConfig, device: torch.device) -> None:
         self.net, self.device = net, device

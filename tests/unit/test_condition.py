@@ -28,7 +28,6 @@ from tests import contract
 from tests.networks import KEPT, trained
 
 
-
 @pytest.fixture(scope="module", autouse=True)
 def plain_executor() -> Iterator[None]:
     """The same graphs without the seconds that optimising them takes."""
@@ -38,8 +37,9 @@ def plain_executor() -> Iterator[None]:
 
 LABELS = ("flute", "reed", "7")
 TINY = [
-    *("--capacity=4", "--latent=4", "--crop-samples=4096", "--batch=2", "--precision=fp32", "--discriminator-capacity=16"),
-    *("--validation-seconds=1", "--validate-every=2", "--threads=1", "--devices=1", "--phase-1=0.5", "--warmup-steps=1"),
+    *("--capacity=4", "--latent=4", "--crop-samples=4096", "--batch=2", "--precision=fp32", "--phase-1=0.5"),
+    *("--validation-seconds=1", "--validate-every=2", "--threads=1", "--devices=1", "--warmup-steps=1"),
+    "--discriminator-capacity=16",
 ]
 
 
@@ -142,13 +142,14 @@ def test_a_crop_is_of_one_label_and_every_label_is_held_out(folder: Path, tmp_pa
     crops = Crops(corpus.train, 65536, 0)  # longer than a recording
     batch, labels = crops.labelled(3, 20)
     assert torch.equal(batch, crops.batch(3, 20))
-    again = Crops(corpus.train, 65536, 0).labelled(9, 2)  # of the number of the item alone, so a run goes on as it would
+    again = Crops(corpus.train, 65536, 0).labelled(9, 2)  # the number says all: a run can go on
     assert torch.equal(again[0], batch[6:8])
     assert torch.equal(again[1], labels[6:8])
     assert set(labels.tolist()) == {0, 1}
 
     def heard(crop: Tensor) -> tuple[bool, bool]:  # fades pass by every level, in few samples
-        return tuple(int(((crop - level).abs() < 0.003).sum()) > 200 for level in (0.1, 0.2))
+        low, high = (int(((crop - level).abs() < 0.003).sum()) > 200 for level in (0.1, 0.2))
+        return low, high
 
     assert [heard(crop) for crop in batch] == [(label == 0, label == 1) for label in labels.tolist()]
     mixed = Crops([replace(r, label=0) for r in corpus.train], 65536, 0).batch(3, 20)
@@ -232,7 +233,7 @@ def test_a_run_remembers_its_labels(ravel: Ravel, run_in: Path, folder: Path) ->
     assert "labels            flute, reed" in page
     about = json.loads(ravel(info, "duo", "--json")[1])
     assert about["labels"] == ["flute", "reed"]
-    assert about["attributes"]["label"] == {"type": "str", "default": "flute", "doc": about["attributes"]["label"]["doc"]}
+    assert about["attributes"]["label"].items() >= {"type": "str", "default": "flute"}.items()
     assert about["training"]["corpus"]["labels"] == {"flute": pytest.approx(1.8), "reed": pytest.approx(1.8)}
 
 
@@ -367,9 +368,7 @@ def test_weights_from_words() -> None:
         card.label_weights({"name": "duo"}, "flute")
 
 
-def test_render_plays_a_label(
-    ravel: Ravel, run_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_render_plays_a_label(ravel: Ravel, run_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy, "_settled", lambda scripted: scripted)  # quicker to load
     write_wav(tmp_path / "in.wav", sound(1, 8000)[0].numpy(), 44100)
 

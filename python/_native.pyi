@@ -301,7 +301,8 @@ class Player:
 
     def reset_meters(self) -> None: ...
 
-plays_scripts: bool  # built with libtorch: Model reads TorchScript too
+def plays_scripts() -> bool:
+    """Built with libtorch: Model reads TorchScript too."""
 
 def cpu_features() -> list[str]:
     """Instruction sets that this machine can run, slowest first."""

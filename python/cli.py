@@ -18,6 +18,7 @@ VERBS = {
     "train": "learn an instrument from a folder of recordings, or resume a run",
     "export": "turn a run into a .ravel for ravel~ and the engine, and a .ts for nn~",
     "render": "send sound files through a .ravel, a .ts or a run",
+    "codec": "sound as the few bits of a model's codes, and back",
     "build": "turn a .ravel into a plugin or external of its own: VST3, CLAP, LV2, Pure Data, Max",
     "info": "print what a .ravel, a .ts or a run is: rate, latents, latency, training",
     "demo": "hear it without recordings: corpus, training, export, render, picture",

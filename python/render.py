@@ -242,7 +242,9 @@ def exported(
     """The file to play and how many of its latents: `model` itself, or a run exported for the occasion."""
     if is_model_file(model):
         if quantisers is not None:
-            raise RavelError(f"{model} keeps its quantisers: name its run, or export that with --quantisers {quantisers}")
+            raise RavelError(
+                f"{model} keeps its quantisers: name its run, or export that with --quantisers {quantisers}"
+            )
         if fidelity is not None:
             latents = latents_for_fidelity(read_card(model)["fidelity_curve"], fidelity)
         yield Path(model), latents

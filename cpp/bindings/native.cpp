@@ -40,6 +40,8 @@ class PyEngine {
         in_(static_cast<std::size_t>(streams) * info_.in_channels),
         out_(static_cast<std::size_t>(streams) * info_.out_channels) {
     engine_.set_temperature(temperature_);
+    engine_.set_message_hook(
+        {&said_, [](void* said, const char* text) noexcept { *static_cast<std::string*>(said) = text; }});
   }
 
   py::array process(const py::object& x, const py::object& out) {
@@ -227,6 +229,7 @@ class PyEngine {
     check_finite(from, x.shape(2));
     driven_ = how;
     work(from, to, hops);
+    if (!said_.empty()) throw Error(std::exchange(said_, {}));  // a script failed
     return y;
   }
 
@@ -264,6 +267,7 @@ class PyEngine {
   float temperature_, fill_ = 0;
   bool noise_ = true;
   std::int64_t seed_ = 0;
+  std::string said_;
   std::vector<const float*> in_;
   std::vector<float*> out_;
 };
@@ -379,7 +383,7 @@ PYBIND11_MODULE(_native, m) {
   bind_model(m);
   bind_engine(m);
   bind_player(m);
-  m.attr("plays_scripts") = plays_scripts();
+  m.def("plays_scripts", &plays_scripts, "Built with libtorch: Model reads TorchScript too.");
   m.def("cpu_features", &cpu_features, "Instruction sets that this machine can run, slowest first.");
   m.def("set_isa", &set_isa, "isa"_a, "The instruction set of models loaded from now on; None: the best.");
   m.def("peak_gflops", &peak_gflops, "seconds"_a = 0.2, "isa"_a = py::none(), "bf16_dot"_a = false,

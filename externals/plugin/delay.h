@@ -1,7 +1,7 @@
-// A signal later by whole samples, for any number of channels.
+// A signal later by whole samples, for any number of channels; what is not finite is silence.
 #pragma once
 
-#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <vector>
 
@@ -20,7 +20,7 @@ class Delay {
     for (std::size_t c = 0; c < rows_.size(); ++c) {
       at = at_;
       for (int t = 0; t < frames; ++t) {
-        const float now = in[c][t];
+        const float now = std::isfinite(in[c][t]) ? in[c][t] : 0;
         out[c][t] = length_ > 0 ? rows_[c][at] : now;
         if (length_ > 0) rows_[c][at] = now;
         if (++at >= length_) at = 0;

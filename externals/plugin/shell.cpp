@@ -2,6 +2,7 @@
 #include "shell.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -101,6 +102,7 @@ struct Shell::Impl {
     Stage::Setup setup;
     setup.sample_rate_hz = sample_rate_hz;
     setup.max_block = max_block;
+    setup.offline = offline;
     setup.mode = mode = mode_of(stage.parameter(kMode));
     setup.stereo = stereo = static_cast<Stereo>(static_cast<int>(stage.parameter(kStereo)));
     setup.plays = plays;
@@ -117,8 +119,9 @@ struct Shell::Impl {
   // Where sound was playing it fades out before and in afterwards; a host that has stopped calling is not waited for.
   void settle() {
     if (!active) return tell();
-    if (!stage.rest().played()) return prepare(false);
+    if (!stage.rest().played() || (offline && !in_process)) return prepare(false);
     stage.rest().ask();
+    if (offline) return;  // the next blocks fade out, then `follow_offline` prepares
     const auto patience = milliseconds(100 + static_cast<int>(4000.0 * max_block / sample_rate_hz));
     const auto end = std::chrono::steady_clock::now() + patience;
     while (!stage.rest().quiet() && std::chrono::steady_clock::now() < end)
@@ -236,6 +239,21 @@ struct Shell::Impl {
     player().take_message();  // frees what was swapped out
   }
 
+  // Before every block of a render.
+  void follow_offline() noexcept try {
+    const std::lock_guard lock(control);
+    in_process = true;
+    if (stage.rest().asked() && stage.rest().quiet()) prepare(true);
+    if (!stage.rest().asked()) {
+      load_next();
+      follow();
+    }
+    in_process = false;
+  } catch (const std::exception& error) {
+    in_process = false;
+    say(error.what());
+  }
+
   std::optional<std::string> take_next() {
     const std::lock_guard lock(telling);
     return std::exchange(next, std::nullopt);
@@ -260,6 +278,7 @@ struct Shell::Impl {
         if (stopping) return;
       }
       const std::lock_guard lock(control);
+      if (offline && active) continue;  // `follow_offline` does it
       load_next();
       follow();
     }
@@ -355,6 +374,8 @@ struct Shell::Impl {
   double sample_rate_hz = 48000;
   int max_block = 512;
   bool active = false;
+  std::atomic<bool> offline{false};
+  bool in_process = false;  // the one who holds `control` is the audio thread
   bool plays = false, missing = false, plays_built_in = false;
   Mode mode = Mode::automatic;
   Stereo stereo = Stereo::left_right;
@@ -391,6 +412,11 @@ void Shell::activate(double sample_rate_hz, int max_block) {
 void Shell::deactivate() {
   const std::lock_guard lock(impl_->control);
   impl_->active = false;
+}
+
+void Shell::set_offline(bool on) {
+  impl_->offline = on;
+  impl_->player().set_offline(on);
 }
 
 void Shell::open(const std::string& path) {
@@ -517,6 +543,7 @@ float Shell::latent_value(int latent) const noexcept { return impl_->player().la
 Feed& Shell::feed() noexcept { return impl_->stage.feed(); }
 
 void Shell::process(const float* const* in, float* const* out, int frames, std::span<const Midi> midi) noexcept {
+  if (impl_->offline.load(std::memory_order_relaxed)) impl_->follow_offline();
   impl_->stage.process(in, out, frames, midi);
 }
 

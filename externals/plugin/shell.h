@@ -56,6 +56,10 @@ class Shell {
   std::vector<std::string> models() const;  // `.ravel` files in the folder of the model, by name: kModel chooses
   Status status();
 
+  // Whether sound is rendered rather than played: what parameters ask for is then done at once, in `process` if need be,
+  // so that a render comes out the same every time.
+  void set_offline(bool on);
+
   // Everything that a project has to remember and parameters do not hold, by the keys of `state_keys()`.
   static std::span<const char* const> state_keys();
   std::string state(const std::string& key);

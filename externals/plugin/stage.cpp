@@ -48,6 +48,7 @@ void Stage::prepare(const Setup& setup, bool fade) {
     host.sample_rate_hz = setup.sample_rate_hz;
     host.max_block = setup.max_block;
     host.out_channels = 2;
+    host.offline = setup.offline;
     host.in_channels = form_ == Form::instrument ? player_.latents() : setup.stereo == Stereo::mono ? 1 : 2;
     changed_.raise_all();
     follow();
@@ -300,7 +301,10 @@ void Stage::play_instrument(float* const* out, int frames) noexcept {
 }
 
 void Stage::show(Ring<Feed::kSamples>& ring, const float* const* channels, int frames) noexcept {
-  for (int t = 0; t < frames; ++t) ring.push(0.5F * (channels[0][t] + channels[1][t]));
+  for (int t = 0; t < frames; ++t) {
+    const float mean = 0.5F * (channels[0][t] + channels[1][t]);
+    ring.push(std::isfinite(mean) ? mean : 0);
+  }
 }
 
 }  // namespace ravel::plugin

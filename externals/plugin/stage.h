@@ -28,6 +28,7 @@ class Stage {
     int max_block = 512;
     Mode mode = Mode::automatic;
     Stereo stereo = Stereo::left_right;
+    bool offline = false;
     bool plays = false;       // the model; else the dry signal
     int latency_samples = 0;  // of the dry signal
   };

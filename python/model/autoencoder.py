@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .condition import Condition
 from .config import ModelConfig
-from .latent import Latent, Variational
+from .latent import Latent, Spherical, Variational, Wasserstein
 from .layers import (
     Amplitude,
     BatchNorm,
@@ -32,7 +32,13 @@ from .noise import FilteredNoise, NoiseSource, reseeded
 from .pqmf import Analysis, Synthesis
 from .quantise import Quantised, VectorQuantised
 
-LATENTS: dict[str, type[Latent]] = {"variational": Variational, "rvq": Quantised, "vq": VectorQuantised}
+LATENTS: dict[str, type[Latent]] = {
+    "variational": Variational,
+    "rvq": Quantised,
+    "vq": VectorQuantised,
+    "wasserstein": Wasserstein,
+    "spherical": Spherical,
+}
 
 
 class Autoencoder(nn.Module):
@@ -76,8 +82,9 @@ class Autoencoder(nn.Module):
         """Learned numbers as deployed: norms folded, the fixed filter bank left out."""
         convolutions = [m for m in self.modules() if isinstance(m, (Conv1d, Upsample))]
         weights = sum(m.weight.numel() for m in convolutions if not isinstance(m, (Analysis, Synthesis)))
-        embeddings = sum(m.table.numel() for m in self.modules() if isinstance(m, Condition))
-        return weights + embeddings + sum(m.norm.bias.numel() for m in self.modules() if isinstance(m, BatchNorm))
+        weights += sum(p.numel() for p in self.latent.parameters())
+        weights += sum(m.table.numel() for m in self.modules() if isinstance(m, Condition))
+        return weights + sum(m.norm.bias.numel() for m in self.modules() if isinstance(m, BatchNorm))
 
     def forward(self, x: Tensor) -> Tensor:
         for part in self.parts:

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig, TrainingConfig
-from .latent import Latent
+from .latent import Completion, Latent
 from .layers import Conv1d, Spec, State
-from .noise import NoiseSource, hashed
+from .noise import hashed
 
 KMEANS_ROUNDS = 10
 
@@ -31,6 +31,7 @@ class Quantised(Latent):
     usage: Tensor
     sums: Tensor
     fresh: Tensor
+    batches: Tensor
     state_shapes: list[list[int]]
 
     def __init__(self, size: int, quantisers: int, codes: int) -> None:
@@ -39,7 +40,7 @@ class Quantised(Latent):
         self.begun = False
         self.coding = False  # deployed: codes come out instead of vectors
         self.temperature = 0.0
-        self.commitment, self.decay, self.revival, self.dropout = 0.25, 0.99, 0.1, 0.5
+        self.commitment, self.decay, self.revival, self.dropout = 0.25, 0.99, 0.5, 0.5
         # parameters, so that the averaged network averages them too
         self.codebooks = nn.Parameter(torch.randn(quantisers, codes, size) / size**0.5, requires_grad=self.learned)
         self.register_buffer("halves", torch.zeros(quantisers, codes), persistent=False)  # |c|^2 / 2, when deployed
@@ -176,7 +177,7 @@ class Quantised(Latent):
     @torch.jit.unused
     @torch.no_grad()
     def adopt(self, newer: Latent) -> None:
-        """In an averaged copy: codes that were replaced in this step are taken as they are, there is nothing between."""
+        """In an averaged copy: codes that were replaced in this step are taken as they are."""
         assert isinstance(newer, Quantised)
         self.codebooks.copy_(torch.where(newer.fresh[..., None], newer.codebooks, self.codebooks))
 
@@ -233,7 +234,7 @@ class VectorQuantised(Quantised):
     state_shapes: list[list[int]]
 
 
-class Codebooks(NoiseSource):
+class Codebooks(Completion):
     """Code numbers (B, quantisers, T) as floats to latents (B, size, T): offset + the sum of their vectors.
 
     A number is rounded, half to even, and kept within -1 and the last code; -1 stands for no code at all, NaN for 0.

@@ -16,7 +16,7 @@ from ..errors import RavelError
 from ..files import atomic_write, atomic_writes
 from ..model.autoencoder import Autoencoder
 from ..model.latent import active_units
-from ..model.layers import Conv1d, fold
+from ..model.layers import Conv1d, Serial, fold
 from ..runs import Trained
 from ..training.pca import Principal
 from . import graph, verify
@@ -61,6 +61,10 @@ def deploy(trained: Trained, kept: int, streaming: bool) -> Shell:
     net.load_state_dict(trained.net.state_dict())
     net.latent.temperature = trained.net.latent.temperature
     fold(net.eval().requires_grad_(False))
+    behind, net.latent = net.latent.played()
+    if behind:
+        net.encoder = Serial(*net.encoder.layers, *behind).requires_grad_(False)
+        net.align()
     principal = trained.principal
     into, out_of = cast(Conv1d, net.encoder.layers[-1]), cast(Conv1d, net.decoder.layers[0])
     completion = net.latent.deployed(into, out_of, principal.mean, principal.components, kept)
@@ -88,22 +92,25 @@ def card(shell: Shell, trained: Trained, name: str) -> dict[str, Any]:
     }  # fmt: skip
     kinds = ("bool", "int", "float", "str")
     attributes = {
-        key: {"type": " ".join(kinds[c] for c in ATTRIBUTES[key][0]), "default": defaults[key], "doc": ATTRIBUTES[key][1]}
+        key: {
+            "type": " ".join(kinds[c] for c in ATTRIBUTES[key][0]),
+            "default": defaults[key],
+            "doc": ATTRIBUTES[key][1],
+        }
         for key in shell.attributes
     }
     model = trained.config.model
-    codes = {}
+    extra: dict[str, Any] = {"labels": list(model.labels)} if model.labels else {}
     if shell.discrete:
         bits = shell.codes * math.log2(model.codes)
-        codes["codes"] = {
+        extra["codes"] = {
             "kind": model.latent_kind,
             "quantisers": shell.codes,
             "codes": model.codes,
             "bits_per_frame": bits,
             "bits_per_second": bits * shell.sample_rate_hz / hop,
         }
-    labels = {"labels": list(model.labels)} if model.labels else {}
-    return codes | labels | {
+    return extra | {
         "format": FORMAT,
         "name": name,
         "preset": trained.config.model.preset,

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..model.autoencoder import Autoencoder, condition_state
+from ..model.latent import Completion
 from ..model.layers import Serial
-from ..model.noise import NoiseSource
 
 BOOL, INT, FLOAT, STRING = 0, 1, 2, 3  # type codes of the protocol
 
@@ -39,7 +39,7 @@ class Shell(nn.Module):
     the first call for the batch and device that it comes with, and the output lags by the method's delay. Offline:
     every call starts from silence, and the output is aligned with the input.
 
-    A discrete model encodes to the numbers of codes, a channel a quantiser, and decodes them; its latents, which `scale`
+    A discrete model encodes to numbers of codes, a channel a quantiser, and decodes them; its latents, which `scale`
     and `bias` shape, are the components of the vectors that they stand for.
     """
 
@@ -52,7 +52,7 @@ class Shell(nn.Module):
     label_weights: Tensor
     labels: list[str]
 
-    def __init__(self, net: Autoencoder, completion: NoiseSource, streaming: bool) -> None:
+    def __init__(self, net: Autoencoder, completion: Completion, streaming: bool) -> None:
         super().__init__()
         self.front = Serial(net.analysis, net.encoder)
         self.latent, self.completion = net.latent, completion

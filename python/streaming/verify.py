@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..errors import RavelError
+from ..model.quantise import Codebooks
 from ..players import engine_module
 from ..runs import Trained
 from .graph import golden, sounding, stored, with_weights
@@ -157,7 +158,7 @@ def _inputs(shell: Shell) -> dict[str, Tensor]:
     hops = max(12, -(-(shell.delay + hop) // hop) + 4)
     x = sounding(shell, 2, hops * hop, 1)
     generator = torch.Generator().manual_seed(2)
-    if shell.discrete:  # some beyond either end
+    if isinstance(shell.completion, Codebooks):  # some beyond either end
         z = torch.randint(-2, shell.completion.codes + 2, (2, shell.codes, hops), generator=generator).float()
     else:
         z = torch.randn(2, shell.codes, hops, generator=generator)

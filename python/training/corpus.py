@@ -162,11 +162,11 @@ def build_corpus(
         recordings, labels = _with_labels(folder, recordings, report)
     train: list[Recording] = []
     validation: list[Recording] = []
-    for label, group in _by_label(recordings).items():
+    for index, group in _by_label(recordings).items():
         said: list[str] = []
         learned, held_out = split(group, validation_share, seed, said)
         train, validation = train + learned, validation + held_out
-        report.warnings += [f"{labels[label]}: {text}" if labels else text for text in said]
+        report.warnings += [f"{labels[index]}: {text}" if labels else text for text in said]
     report.kept = len(recordings)
     report.seconds = sum(recording.frames for recording in recordings) / rate
     report.validation_seconds = sum(recording.frames for recording in validation) / rate

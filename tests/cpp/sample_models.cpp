@@ -206,7 +206,7 @@ void describe(SampleFile& file, const json& graph, const Shape& shape, bool bf16
     card["attributes"].erase("temperature");
   }
   for (int i = 0; i < shape.labels; ++i) card["labels"].push_back("label " + std::to_string(i));
-  const char* version = shape.labels > 0 ? "3" : shape.quantisers > 0 ? "2" : "1";
+  const char* version = shape.labels > 0 || shape.quantisers > 0 ? "2" : "1";
   file.metadata = {{"format", "ravel"}, {"version", version}, {"graph", graph.dump()}, {"card", card.dump()}};
 }
 
@@ -358,16 +358,19 @@ SampleFile every_op(const SampleOptions& o) {
   const json synthesis = build.upsample("synthesis", bands, o.channels, o.bands, 3);
   build.bf16 = o.bf16;
   build.snake = o.snake;
-  const json front = build.serial("front", {analysis, encoder(build, o)});
+  std::vector<json> layers{analysis, encoder(build, o)};
+  if (o.sphere) layers.push_back(build.plain("sphere", "sphere", layers.back()["out"], layers.back()["out"]));
+  const json front = build.serial("front", layers);
   const json back = build.serial("back", {decoder(build, o), synthesis});
   const bool discrete = o.quantisers > 0;
-  const json latent = discrete ? build.quantise(o.latent_size, o.quantisers, o.codes)
-                               : build.variational(o.latent_size, o.kept, 1);
-  const json completion = discrete ? build.codebook(o.latent_size, o.quantisers, o.codes)
-                                   : build.fill(o.kept, o.latent_size, 0);
+  const json latent =
+      discrete ? build.quantise(o.latent_size, o.quantisers, o.codes) : build.variational(o.latent_size, o.kept, 1);
+  const json completion =
+      discrete ? build.codebook(o.latent_size, o.quantisers, o.codes) : build.fill(o.kept, o.latent_size, 0);
   const json graph = {{"front", front}, {"latent", latent}, {"completion", completion}, {"back", back}};
-  const Shape shape{o.channels, hop, discrete ? o.latent_size : o.kept, o.latent_size, o.quantisers,
-                    discrete ? o.codes : 0, o.labels};
+  const Shape shape{o.channels,    hop,          discrete ? o.latent_size : o.kept,
+                    o.latent_size, o.quantisers, discrete ? o.codes : 0,
+                    o.labels};
   describe(build.file, graph, shape, o.bf16);
   add_golden(build, shape, 12);
   fill_golden(build.file, o.channels);

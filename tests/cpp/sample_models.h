@@ -37,11 +37,12 @@ struct SampleOptions {
   int width = 4;  // channels of the level next to the bands, doubled at each stride; even
   std::vector<int> strides = {2, 2};
   int latent_size = 6, kept = 4;
+  bool sphere = false;            // behind the encoder
   int quantisers = 0, codes = 5;  // quantisers above 0: a discrete latent
-  int labels = 0;      // above 0: the decoder is conditioned
-  bool bf16 = false;   // weights of encoder and decoder
-  bool snake = false;  // in place of leaky ReLU (one snake is there anyway)
-  bool noise = true;   // the filtered-noise branch; needs 4 band frames a hop
+  int labels = 0;                 // above 0: the decoder is conditioned
+  bool bf16 = false;              // weights of encoder and decoder
+  bool snake = false;             // in place of leaky ReLU (one snake is there anyway)
+  bool noise = true;              // the filtered-noise branch; needs 4 band frames a hop
   int noise_bands = 5;
   std::uint32_t seed = 1;  // of the weights
 };

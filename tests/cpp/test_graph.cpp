@@ -146,6 +146,7 @@ TEST_CASE("all samples are sound") {
   }
   for (const int labels : {2, 256}) CHECK(complaint(test::every_op({.labels = labels}).bytes()) == "");
   for (const int quantisers : {1, 4}) CHECK(complaint(test::every_op({.quantisers = quantisers}).bytes()) == "");
+  CHECK(complaint(test::every_op({.sphere = true}).bytes()) == "");
   CHECK(complaint(test::every_op({.width = 8, .strides = {4, 2, 1}, .latent_size = 1, .kept = 1}).bytes()) == "");
   for (const int hop : {1, 7, 128}) CHECK(complaint(test::minimal(hop).bytes()) == "");
 }
@@ -450,8 +451,7 @@ TEST_CASE("codes agree with their card, their codebooks and each other") {
   CHECK(node("latent", "quantisers", 65) == "latent: quantisers: expects a whole number from 1 to 64, got 65");
   CHECK(node("completion", "codes", 1) == "completion: codes: expects a whole number from 2 to 65536, got 1");
   CHECK(node("completion", "codes", 1.5) == "completion: codes: expects a whole number from 2 to 65536, got 1.500000");
-  CHECK(node("latent", "codes", 4) ==
-        "latent: tensor latent.codebook has shape (3, 5, 6), expects (3, 4, 6)");
+  CHECK(node("latent", "codes", 4) == "latent: tensor latent.codebook has shape (3, 5, 6), expects (3, 4, 6)");
   CHECK(node("latent", "quantisers", 2) == "latent: tensor latent.codebook has shape (3, 5, 6), expects (2, 5, 6)");
   CHECK(node("latent", "out", 2) == "latent: out: 2, expects 3");
   CHECK(node("completion", "in", 4) == "completion: in: 4, expects 3");
@@ -464,22 +464,21 @@ TEST_CASE("codes agree with their card, their codebooks and each other") {
         "completion: expects the op variational here");
   CHECK(changed("graph", [](json& graph) { graph["front"]["layers"].push_back(graph["latent"]); }) ==
         "latent: stands in front, its op is only for the latent");
-  CHECK(card("quantisers", 2) == "card: method encode is 1 at 1/1 -> 3 at 1/16 channels, expects 1 at 1/1 -> 2 at 1/16");
+  CHECK(card("quantisers", 2) ==
+        "card: method encode is 1 at 1/1 -> 3 at 1/16 channels, expects 1 at 1/1 -> 2 at 1/16");
   CHECK(card("codes", 6) == "card: codes is 6, the graph has 5");
   CHECK(card("codes", "many") == "card: codes: codes: expects a whole number from 2 to 65536, got 'many'");
-  CHECK(changed("card", [](json& c) { c.erase("codes"); }) ==
-        "card: attributes: lacks 'temperature'");
+  CHECK(changed("card", [](json& c) { c.erase("codes"); }) == "card: attributes: lacks 'temperature'");
   CHECK(changed("card", [](json& c) { c["latents"] = 5; }) == "card: latents is 5, the graph has 6");
 
   SampleFile file = test::every_op({.quantisers = 3});
   file.tensor("latent.codebook").values[7] = std::numeric_limits<float>::quiet_NaN();
-  CHECK(complaint(file.bytes()) ==
-        "latent: tensor latent.codebook is not finite at index 7; the training went wrong");
+  CHECK(complaint(file.bytes()) == "latent: tensor latent.codebook is not finite at index 7; the training went wrong");
   file.tensor("latent.codebook").values[7] = 1e30F;
   CHECK(complaint(file.bytes()) == "latent: codebook: a code is too long to be measured");
   file = sample();
-  file.metadata["version"] = "4";
-  CHECK(complaint(file.bytes()) == "format version 4: this build reads 1 to 3; update Ravel");
+  file.metadata["version"] = "3";
+  CHECK(complaint(file.bytes()) == "format version 3: this build reads 1 and 2; update Ravel");
 }
 
 TEST_CASE("labels agree with their table, and only the decoder has them") {
@@ -494,9 +493,7 @@ TEST_CASE("labels agree with their table, and only the decoder has them") {
   const auto node = [&](const char* key, const json& value) {
     return changed("graph", [&](json& graph) { condition(graph)[key] = value; });
   };
-  const auto names = [&](const json& value) {
-    return changed("card", [&](json& card) { card["labels"] = value; });
-  };
+  const auto names = [&](const json& value) { return changed("card", [&](json& card) { card["labels"] = value; }); };
   CHECK(node("op", "condition") == "");
   CHECK(node("labels", 2) == "decoder.condition: has 2 labels, expects 3 here");
   CHECK(node("labels", 0) == "decoder.condition: labels: expects a whole number from 1 to 256, got 0");
@@ -511,10 +508,13 @@ TEST_CASE("labels agree with their table, and only the decoder has them") {
   CHECK(names({"a", "b", 3}) == "card: labels: expects names of 1 to 320 bytes");
   CHECK(names({"a"}) == "card: labels: expects 2 to 256, got 1");
   CHECK(names("a") == "card: labels: expects an array, got 'a'");
-  CHECK(changed("card", [](json& card) { card.erase("labels"); }) ==
-        "decoder.condition: has 3 labels, expects 0 here");
-  CHECK(changed("card", [](json& card) { card["labels"] = {"a", "b"}; }, 0) ==
-        "card: names 2 labels, the decoder has no condition");
+  CHECK(changed("card", [](json& card) { card.erase("labels"); }) == "decoder.condition: has 3 labels, expects 0 here");
+  CHECK(changed(
+            "card",
+            [](json& card) {
+              card["labels"] = {"a", "b"};
+            },
+            0) == "card: names 2 labels, the decoder has no condition");
   SampleFile file = test::every_op({.labels = 2});
   file.tensor("decoder.condition.table").values[3] = std::numeric_limits<float>::infinity();
   CHECK(complaint(file.bytes()) ==

@@ -689,3 +689,29 @@ TEST_CASE("plugin: host, interface and audio at once") {
     display.join();
   }
 }
+
+TEST_CASE("plugin: a render comes out the same every time, whatever is automated") {
+  const Folder folder;
+  const std::string path = folder.write("a.ravel", model_bytes(1));
+  folder.write("b.ravel", late_model(200));
+  const Audio x = noise(256);
+  std::vector<std::vector<Audio>> renders;
+  for (int round = 0; round < 3; ++round) {
+    Shell shell(Form::effect);
+    shell.set_offline(true);
+    shell.open(path);
+    shell.activate(kRate, 256);
+    shell.set_parameter(kStereo, 1);  // before the first block: from its first sample on
+    auto& heard = renders.emplace_back();
+    for (int block = 0; block < 60; ++block) {
+      if (block == 10) shell.set_parameter(kMode, 2);
+      if (block == 25) shell.set_parameter(kModel, 1);
+      if (block == 40) shell.set_parameter(kStereo, 2);
+      heard.push_back(play(shell, x, {256}));
+      if (round == 1) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    CHECK(shell.status().path == folder / "b.ravel");
+  }
+  CHECK(renders[0] == renders[1]);
+  CHECK(renders[0] == renders[2]);
+}

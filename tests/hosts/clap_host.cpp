@@ -73,6 +73,11 @@ template <class... Parts>
   throw std::runtime_error(text.str());
 }
 
+// Not among DPF's headers.
+struct Tail {
+  std::uint32_t(CLAP_ABI* get)(const clap_plugin_t* plugin);
+};
+
 // What the plugin may ask of its host, counted.
 struct Host {
   std::atomic<int> restarts{0}, callbacks{0}, latency_changes{0}, rescans{0};
@@ -231,6 +236,7 @@ class Session {
 
   Json report() {
     report_["latency"] = latency_ ? latency_->get(plugin_) : 0;
+    if (const auto* tail = extension<Tail>("clap.tail")) report_["tail"] = tail->get(plugin_);
     report_["latency_changes"] = host_.latency_changes.load();
     report_["restarts"] = host_.restarts.load();
     report_["blocks"] = times_.size();
@@ -265,7 +271,6 @@ class Session {
     }
     const auto* notes = extension<clap_plugin_note_ports_t>(CLAP_EXT_NOTE_PORTS);
     report_["note_inputs"] = notes ? notes->count(plugin_, true) : 0;
-    report_["has_tail"] = plugin_->get_extension(plugin_, "clap.tail") != nullptr;
   }
 
   void read_parameters() {

@@ -266,6 +266,8 @@ def build(*targets: str, folder: str = "hosts", options: list[str] | None = None
         f"-DRAVEL_PLUGIN={'OFF' if plugin_lacks() else 'ON'}",
         "-DRAVEL_TESTS=ON",
         "-DRAVEL_PYTHON=OFF",
+        "-DRAVEL_NAME=",
+        "-DRAVEL_MODEL=",
         "-DCMAKE_BUILD_TYPE=Release",
     ]
     options += ["-G", "Ninja"] if shutil.which("ninja") else []

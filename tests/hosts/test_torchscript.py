@@ -420,6 +420,22 @@ def test_attributes_of_ravel_reach_its_scripts(built: ModuleType, exported: Path
         player.prepare(RATE, offline=True)
 
 
+@pytest.mark.parametrize("which", ["exported", "stranger"])
+def test_players_of_one_file_stay_apart(built: ModuleType, which: str, request: pytest.FixtureRequest) -> None:
+    """Weights are shared, attributes and histories are not."""
+    path, x = request.getfixturevalue(which), sound()
+    one, other = make(built, path), make(built, path)
+    wanted = play(make(built, path), x)
+    name, values = ("scale", (0, 5.0)) if which == "exported" else ("level", (0.25,))
+    one.set_attribute(name, *values)
+    heard, unlike = [], []
+    for part in np.split(x, range(777, x.shape[1], 777), axis=1):
+        unlike.append(one.process(part[:, ::-1]))
+        heard.append(other.process(part))
+    np.testing.assert_array_equal(np.concatenate(heard, axis=1), wanted)
+    assert np.abs(np.concatenate(unlike, axis=1) - wanted).max() > 0.01
+
+
 # ---- files of strangers
 
 
@@ -450,6 +466,8 @@ class Half(torch.nn.Module):
             self.register_buffer(name, torch.tensor(values))
 
     def forward(self, x: Tensor) -> Tensor:
+        if bool(x.abs().max() > 100):
+            raise ValueError("too loud")
         return x
 
 
@@ -520,6 +538,15 @@ def test_a_script_that_fails_is_silent_and_says_so_once(built: ModuleType, stran
     assert np.abs(player.process(x)[:, 3 * CALL :]).max() > 0
 
 
+def test_an_engine_raises_what_its_script_raises(built: ModuleType, tmp_path: Path) -> None:
+    engine = built.Engine(built.Model(saved(tmp_path / "half.ts", Half({"forward_params": [1, 1, 1, 1]}))), max_hops=64)
+    x = sound(frames=64)[None]
+    np.testing.assert_array_equal(engine.process(x), x)
+    with pytest.raises(built.Error, match=r"half: silent, since forward: .*too loud"):
+        engine.process(1000 * x)
+    np.testing.assert_array_equal(engine.process(x), x)
+
+
 def test_models_of_both_kinds_are_exchanged_while_they_play(built: ModuleType, exported: Path, stranger: Path) -> None:
     player = make(built, exported, rate=RATE)
     x, heard = sound(frames=RATE // 2), []
@@ -532,7 +559,7 @@ def test_models_of_both_kinds_are_exchanged_while_they_play(built: ModuleType, e
 
 
 def test_a_build_without_libtorch_says_what_to_do(exported: Path) -> None:
-    if native.plays_scripts:
+    if native.plays_scripts():
         pytest.skip("this one has it")
     with pytest.raises(native.Error, match="is TorchScript, which this build can't play: export the model again"):
         native.Model(exported)

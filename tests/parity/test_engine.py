@@ -27,7 +27,7 @@ from python.runs import Trained
 from python.streaming import deploy, graph, verify
 from python.streaming.nn_tilde import Shell
 from python.training.pca import Principal
-from tests.networks import KEPT, deployed, trained
+from tests.networks import CODES, KEPT, deployed, trained
 
 Audio = NDArray[np.float32]
 METHODS = ("forward", "encode", "decode")
@@ -37,6 +37,7 @@ ROUNDED_DB = 40.0  # signal to error of native bfloat16 products, which round ac
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{f"{name}-fp32": (name, "fp32", {"channels": 1 + i % 2}) for i, name in enumerate(PRESETS)},
     **{f"{name}-bf16": (name, "bf16", {"channels": 2 - i % 2}) for i, name in enumerate(PRESETS)},
+    "spherical": ("low", "fp32", {"latent_kind": "spherical", "channels": 2}),
     "centred": ("v2-small", "fp32", {"centred": True, "channels": 2}),
     "snake": ("low", "fp32", {"activation": "snake", "dilations": ((3,),) * 4}),  # few: its slope reaches 2
 }
@@ -58,9 +59,17 @@ class Case:
         return hops if method == "decode" else hops * self.hop
 
     def sound(self, method: str, streams: int, hops: int, seed: int = 1) -> Audio:
-        channels = self.shell.latents if method == "decode" else self.shell.channels
+        channels = self.shell.codes if method == "decode" else self.shell.channels
         shape = (streams, channels, self.frames(method, hops))
+        if self.shell.discrete:
+            return self.for_codes(method, shape, seed)
         return (0.3 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+    def for_codes(self, method: str, shape: tuple[int, ...], seed: int) -> Audio:
+        """Numbers of codes, some beyond either end; sound away from where rounding changes codes."""
+        if method == "decode":
+            return np.random.default_rng(seed).integers(-2, CODES + 2, shape).astype(np.float32)
+        return graph.sounding(self.shell, shape[0], shape[2], seed).numpy()
 
     def hops(self) -> int:
         """Enough to be past the delay and to wrap buffers."""

@@ -11,6 +11,7 @@ import torch
 from python.model import layers as L
 from python.model.autoencoder import Autoencoder
 from python.model.config import PRESETS, preset
+from python.model.latent import Latent
 from python.model.noise import NoiseSource
 from python.model.pqmf import Analysis, Synthesis
 from tests import contract
@@ -33,6 +34,15 @@ def lively(net: torch.nn.Module) -> None:
                 module.norm.bias,
             ):
                 torch.nn.init.uniform_(value, 0.2, 0.6)
+    if isinstance(net, Autoencoder) and net.latent.discrete:
+        x = 0.5 * torch.randn(1, net.config.channels, 64 * net.hop_samples)
+        begin(net.latent, net.encoder(net.analysis(x)))
+
+
+def begin(latent: Latent, h: torch.Tensor) -> None:
+    """Books that fit what the encoder gives."""
+    latent.train().draw(h.detach(), torch.zeros(1, latent.size, 1))
+    latent.eval()
 
 
 def _grown(weight: torch.Tensor) -> torch.nn.Parameter:
@@ -50,13 +60,23 @@ def built(name: str, **overrides: Any) -> Autoencoder:
 
 @pytest.mark.parametrize(("name", "centred", "channels"), list(itertools.product(PRESETS, (False, True), (1, 2))))
 def test_shrunk_preset_keeps_the_law(name: str, centred: bool, channels: int) -> None:
-    net = built(name, centred=centred, channels=channels, temperature=0.5, **SMALL)
+    few = {"quantisers": 3, "codes": 8} if name.endswith("-discrete") else {"temperature": 0.5}
+    net = built(name, centred=centred, channels=channels, **few, **SMALL)
     lively(net)
     with torch.jit.optimized_execution(False):  # the law is about numbers, and optimising costs seconds
         contract.check(whole(net), hops=4)
 
 
-@pytest.mark.parametrize("changes", [{"activation": "snake"}, {"free_lookahead": False}, {"attenuation_db": 70}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"activation": "snake"},
+        {"free_lookahead": False},
+        {"attenuation_db": 70},
+        {"latent_kind": "wasserstein"},
+        {"latent_kind": "spherical"},
+    ],
+)
 def test_other_fields_keep_the_law(changes: dict[str, Any]) -> None:
     net = built("low", **SMALL, **changes)
     with torch.jit.optimized_execution(False):
@@ -121,6 +141,7 @@ def test_parameters_are_counted_as_deployed(name: str) -> None:
 
 # samples at 44.1 kHz, hop wait excluded: causal, centred
 DELAYS = {"v1": (185, 22713), "v2": (185, 26777), "v2-small": (185, 10073), "low": (155, 11371)}
+DELAYS |= {"v2-discrete": DELAYS["v2"], "low-discrete": DELAYS["low"]}
 
 
 @pytest.mark.parametrize("name", PRESETS)

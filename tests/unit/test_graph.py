@@ -26,7 +26,7 @@ from tests import contract, networks
 Rows = NDArray[np.float64]
 Node = dict[str, Any]
 OPS = {"serial", "sum", "product", "conv1d", "upsample", "delay", "leaky_relu", "snake", "tanh", "amplitude"}
-OPS |= {"gated_half", "repeat", "filtered_noise", "variational", "fill"}
+OPS |= {"gated_half", "repeat", "filtered_noise", "variational", "fill", "quantise", "codebook", "sphere"}
 OPS |= {"condition"}
 FORMS = [(1, False), (2, False), (1, True), (2, True)]  # channels, centred
 
@@ -143,6 +143,21 @@ class Interpreter:
     def condition(self, node: Node, x: Rows) -> Rows:
         return x + self.tensor(node, "table")[0]  # the golden pair is of the first label
 
+    def sphere(self, node: Node, x: Rows) -> Rows:
+        return x / np.linalg.norm(x, axis=1, keepdims=True) * x.shape[1] ** 0.5
+
+    def quantise(self, node: Node, x: Rows) -> Rows:
+        codes = []
+        for book in self.tensor(node, "codebook"):
+            codes.append(np.square(x[:, None] - book).sum(2).argmin(1))
+            x = x - book[codes[-1]]
+        return np.stack(codes, 1).astype(np.float64)
+
+    def codebook(self, node: Node, x: Rows) -> Rows:
+        numbers = np.rint(np.clip(x, -1, node["codes"] - 1)).astype(int)
+        found = [book[n] * (n >= 0)[:, None] for book, n in zip(self.tensor(node, "codebook"), numbers.T)]
+        return self.tensor(node, "offset") + np.sum(found, axis=0)
+
     def hashed(self, node: Node, channels: int, frames: NDArray[np.int64]) -> NDArray[np.int64]:
         bits = contract.reference_hash(self.seed, node["node"], np.array([self.stream]), np.arange(channels), frames)
         return bits[0].T
@@ -199,6 +214,9 @@ def test_the_file_alone_plays_its_golden_pair(name: str, channels: int, centred:
     [
         ("low", "bf16", {}),
         ("low", "bf16", {"labels": ("a", "b")}),
+        ("low", "fp32", {"latent_kind": "spherical"}),
+        ("v2-small", "bf16", {"latent_kind": "wasserstein"}),
+        ("v2", "fp32", {"latent_kind": "vq", "quantisers": 1, "codes": 16}),
         ("v1", "bf16", {"channels": 2}),
         ("v2-small", "bf16", {"centred": True}),
         ("v2", "fp32", {"activation": "snake"}),
@@ -246,8 +264,11 @@ def test_the_golden_pair_hears_every_tap(name: str) -> None:
     shell, _ = deployed(name)
     layers = [m for m in shell.modules() if isinstance(m, (L.Conv1d, L.Upsample))]
     weights = [layer.weight.requires_grad_() for layer in layers]
-    latents = shell.encode(graph.golden(shell)["golden.audio"][None])
-    loss = latents.square().sum() + shell.decode(latents).square().sum()
+    audio = graph.golden(shell)["golden.audio"][None]
+    latents = shell.encode(audio)
+    # the choice of a code has no gradient: what is chosen from stands for it
+    heard = shell.front(audio) if shell.discrete else latents
+    loss = heard.square().sum() + shell.decode(latents).square().sum()
     for layer, gradient in zip(layers, torch.autograd.grad(loss, weights)):
         heard = gradient.abs().amax((0, 2)) > 0
         assert heard.all(), f"{layer}, of {layer.weight.shape}: taps {(~heard).nonzero().flatten().tolist()}"
@@ -261,8 +282,8 @@ def test_names_are_unique_and_say_where(name: str) -> None:
     played = file(name, channels=2)
     names = [node["name"] for node in nodes(played)]
     assert len(set(names)) == len(names)
-    tensors = [node[key] for node in nodes(played) for key in ("weight", "bias", "alpha", "response", "rotation")
-               if node.get(key)]  # fmt: skip
+    keys = ("weight", "bias", "alpha", "response", "rotation", "codebook", "offset")
+    tensors = [node[key] for node in nodes(played) for key in keys if isinstance(node.get(key), str)]
     assert sorted([*tensors, "golden.audio", "golden.latents", "golden.output"]) == sorted(played.tensors)
     for node in nodes(played):
         assert all(node[key].startswith(f"{node['name']}.") for key in ("weight", "bias") if node.get(key))
@@ -293,7 +314,7 @@ def test_every_layer_has_a_spec_or_is_folded_away() -> None:
     ours = [k for k in below(L.Layer) if k.__module__.startswith("python.")]
     assert len(ours) > 15
     without = {k.__name__ for k in ours if k.spec is L.Layer.spec}
-    assert without == {"Layer", "BatchNorm", "NoiseSource", "Latent"}
+    assert without == {"Layer", "BatchNorm", "NoiseSource", "Latent", "Completion", "Wasserstein", "Spherical"}
     with pytest.raises(TypeError, match="BatchNorm is no op of the engine: fold it"):
         L.Serial(L.Tanh(2), L.BatchNorm(2)).spec()
 
@@ -305,6 +326,9 @@ def test_the_metadata() -> None:
     shell, about = deployed("v2-small")
     played = Interpreter(graph.ravel(shell, about, "bf16"))
     assert (played.metadata["format"], played.metadata["version"]) == ("ravel", "1")
+    assert file("low-discrete").metadata["version"] == "2"
+    kinds = {kind: file("low", latent_kind=kind).metadata["version"] for kind in ("wasserstein", "spherical")}
+    assert kinds == {"wasserstein": "1", "spherical": "2"}
     assert set(played.metadata) == {"format", "version", "graph", "card"}
     assert played.card == json.loads(json.dumps(about)) | {"weights": "bf16"}
     assert set(played.graph) == {"front", "latent", "completion", "back"}

@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 
 from python.errors import RavelError
-from python.model import layers as L
 from python.model.config import TrainingConfig, preset
-from python.model.quantise import Codebooks, Quantised, VectorQuantised, kmeans, perplexity
-from tests import contract
+from python.model.quantise import Quantised, VectorQuantised, kmeans, perplexity
 
 SIZE, CODES = 6, 16
 ROOT = Path(__file__).parents[2]

@@ -42,8 +42,24 @@ struct Noise {
 };
 
 struct Op {
-  enum class Kind { conv, activate, tanh, amplitude, gate, snake, repeat, add, multiply, noise, latent, fill, quantise, codebook,
-                    condition };
+  enum class Kind {
+    conv,
+    activate,
+    tanh,
+    amplitude,
+    gate,
+    snake,
+    sphere,
+    repeat,
+    add,
+    multiply,
+    noise,
+    latent,
+    fill,
+    quantise,
+    codebook,
+    condition
+  };
 
   Kind kind = Kind::conv;
   std::string name;
@@ -64,8 +80,8 @@ struct Op {
   int noise_buffer = -1;           // noise: rows of white noise
   int kept = 0, size = 0;          // latent, fill; codes: size of a vector
   int quantiser = 0;               // quantise: which one, and with its number as many codes as found
-  int codes = 0, table = -1;       // quantise, codebook: vectors (quantisers, codes, size), index into Blueprint::tables;
-                                   // condition: (labels, size)
+  int codes = 0, table = -1;  // quantise, codebook: vectors (quantisers, codes, size), index into Blueprint::tables
+                              // condition: (labels, size)
 
   double flops = 0, weight_bytes = 0;  // a hop and stream
 };

@@ -17,9 +17,9 @@
 namespace ravel::graph {
 namespace {
 
-constexpr const char* kFormatVersions[] = {"1", "2", "3"};  // 2: discrete models, 3: labels
-constexpr int kMaxNodes = 4096;    // v2-small has 196
-constexpr int kMaxSpan = 1 << 20;  // frames of a kernel or a delay
+constexpr const char* kFormatVersions[] = {"1", "2"};  // 2: quantise, codebook, sphere, condition
+constexpr int kMaxNodes = 4096;                        // v2-small has 196
+constexpr int kMaxSpan = 1 << 20;                      // frames of a kernel or a delay
 constexpr int kMaxGroups = 64;
 constexpr int kMaxNoiseBands = 4096;
 constexpr int kMaxInt = std::numeric_limits<int>::max();
@@ -74,6 +74,7 @@ class Reader {
         {"repeat", &Reader::repeat},
         {"serial", &Reader::serial},
         {"snake", &Reader::snake},
+        {"sphere", &Reader::sphere},
         {"sum", &Reader::sum},
         {"tanh", &Reader::tanh},
         {"upsample", &Reader::upsample},
@@ -224,6 +225,10 @@ class Reader {
     keep_channels(fields, node);
     node.op = Tanh{};
   }
+  void sphere(Fields& fields, Node& node) {
+    keep_channels(fields, node);
+    node.op = Sphere{};
+  }
   void amplitude(Fields& fields, Node& node) {
     keep_channels(fields, node);
     node.op = Amplitude{fields.number("offset")};
@@ -308,7 +313,8 @@ class Reader {
     Condition condition;
     condition.labels = fields.integer("labels", 1, kMaxLabels);
     if (condition.labels != labels_) {
-      fields.refuse("has " + std::to_string(condition.labels) + " labels, expects " + std::to_string(labels_) + " here");
+      fields.refuse("has " + std::to_string(condition.labels) + " labels, expects " + std::to_string(labels_) +
+                    " here");
     }
     condition.table = tensors_.take_floats(fields.text("table"), {condition.labels, node.out_channels}, node.name);
     ++conditions_;
@@ -332,7 +338,7 @@ void check_format(const safetensors::File& file) {
     throw Error("this is a safetensors file of format " + in_quotes(format) + ", not a model of Ravel");
   const std::string& version = metadata(file, "version");
   if (std::find(std::begin(kFormatVersions), std::end(kFormatVersions), version) == std::end(kFormatVersions)) {
-    throw Error("format version " + printable(version) + ": this build reads 1 to 3; update Ravel");
+    throw Error("format version " + printable(version) + ": this build reads 1 and 2; update Ravel");
   }
 }
 

@@ -18,7 +18,7 @@ namespace ravel::player {
 
 constexpr int kMostLatents = 256;  // that can be shaped; the others pass
 constexpr int kMostLabels = 256;
-constexpr int kMostStreams = 4;    // whose latents are shown and stored apart
+constexpr int kMostStreams = 4;  // whose latents are shown and stored apart
 
 struct LatentBoard {
   std::atomic<float> scale{1}, bias{0}, override_value{0};

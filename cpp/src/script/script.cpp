@@ -1,7 +1,8 @@
 // TorchScript of the nn~ protocol through libtorch: the only source that includes it.
 //
-// Every engine has a copy of the module whose parameters are those of the file and whose other tensors are its own, so
-// that scripts which write into their buffers (cached convolutions) stay apart. The profiling executor is off: it
+// Every engine has a copy of the module. The parameters are shared; other tensors are its own, since scripts write into
+// their buffers (cached convolutions). Ravel's own never do, so that all of its tensors are shared: after folding most
+// weights are no parameters any more, 126 MB of `v2`. The profiling executor is off: it
 // compiles at the first two calls and again whenever shapes or branches change, 150 ms each time for `low`; without it
 // the first call of `low` takes 20 ms, and every later one as long as with it.
 #include "script/script.h"
@@ -228,13 +229,6 @@ void describe(Module& module, Info& info) {
 
 // ---- modules and their calls
 
-// Parameters are shared, everything else is copied.
-Module copy_of(const Module& module) {
-  c10::IValue::HashIdentityIValueMap same;
-  for (const at::Tensor& parameter : module.parameters()) same.emplace(parameter, parameter);
-  return Module(module._ivalue()->deepcopy(same));
-}
-
 at::Tensor call(Module& module, Method method, const at::Tensor& x, const MethodInfo& info) {
   const std::int64_t frames = x.size(2) * info.in_ratio / info.out_ratio;
   const c10::IValue result = module.get_method(name(method))({x});
@@ -268,6 +262,15 @@ class PutBackRandom {
 
 class Script {
  public:
+  Module copy() const {
+    c10::IValue::HashIdentityIValueMap same;
+    for (const at::Tensor& one : module.parameters()) same.emplace(one, one);
+    if (card) {
+      for (const at::Tensor& one : module.buffers()) same.emplace(one, one);
+    }
+    return Module(module._ivalue()->deepcopy(same));
+  }
+
   Module module;                 // as loaded: copied, and never run
   bool card = false;             // Ravel's own
   bool through_latents = false;  // forward is encode and decode in turn
@@ -276,20 +279,20 @@ class Script {
 namespace {
 
 // Runs every method, so that the first call of a player finds the script compiled. True: forward is encode, then decode.
-bool warm_up(const Module& loaded, const Info& info) {
+bool warm_up(const Script& script, const Info& info) {
   PutBackRandom random;
   const auto& [forward, encode, decode] = info.methods;
   const int samples = info.hop_samples * info.call_hops;
   for (const Method method : {Method::encode, Method::decode}) {
     const MethodInfo& about = info.method(method);
     if (!about.in_channels) continue;
-    Module module = copy_of(loaded);
+    Module module = script.copy();
     call(module, method, random_input(about, samples), about);
   }
   if (!forward.in_channels) return false;
   const bool comparable = encode.in_channels == forward.in_channels && encode.out_channels == decode.in_channels &&
                           decode.out_channels == forward.out_channels && encode.in_channels > 0;
-  Module whole = copy_of(loaded), parts = copy_of(loaded);
+  Module whole = script.copy(), parts = script.copy();
   std::vector<at::Tensor> x, y, z;
   for (int i = 0; i < kWarmCalls; ++i) x.push_back(random_input(forward, samples));
   random.seed();
@@ -321,7 +324,7 @@ std::shared_ptr<const Script> load(const std::byte* bytes, std::size_t size, Inf
   auto script = std::make_shared<Script>();
   read_module(*script, bytes, size, info);
   within("the script does not follow nn~'s protocol", [&] {
-    Module asked = copy_of(script->module);
+    Module asked = script->copy();
     if (!script->card) describe(asked, info);
     info.attributes = attributes_of(asked);
   });
@@ -331,8 +334,9 @@ std::shared_ptr<const Script> load(const std::byte* bytes, std::size_t size, Inf
     if (one.name != "temperature" || one.initial.size() != 1) continue;
     if (const double* value = std::get_if<double>(&one.initial[0])) info.temperature = static_cast<float>(*value);
   }
-  script->through_latents =
-      within("the script fails in its first calls", [&] { return warm_up(script->module, info); });
+  const bool parted = within("the script fails in its first calls", [&] { return warm_up(*script, info); });
+  script->through_latents = parted && info.quantisers == 0;
+  if (info.quantisers > 0) info.remark = "the latents of a discrete model move in its .ravel, not in its TorchScript";
   if (!script->card) {
     info.remark = "this TorchScript does not say how late its network is: the latency leaves that out";
     if (info.sample_rate_hz == 0) info.remark += "; nor its sample rate: it plays at that of the host";
@@ -371,15 +375,19 @@ class Playing final : public engine::Running {
     }
     row_.resize(static_cast<std::size_t>(info_.latents));
     const Session session(Session::Threads::put_back);
-    module_ = within(info_.name, [&] { return copy_of(script_.module); });
+    module_ = within(info_.name, [&] { return script_.copy(); });
   }
 
   engine::Controls& controls() noexcept override { return controls_; }
 
   std::size_t history_bytes() const noexcept override {
     std::size_t bytes = 0;
-    for (const at::Tensor& one : module_.buffers()) bytes += one.nbytes();
-    return bytes;
+    c10::IValue(module_._ivalue()).visit([&](const c10::IValue& one) {
+      if (one.isTensor()) bytes += one.toTensor().nbytes();
+      return false;
+    });
+    const std::size_t shared = weight_bytes(script_);
+    return bytes > shared ? bytes - shared : 0;
   }
 
   void process(const float* const* in, float* const* out, int hops) noexcept override {
@@ -409,7 +417,7 @@ class Playing final : public engine::Running {
           module_.get_method("reset")({});
           return;
         }
-        module_ = copy_of(script_.module);
+        module_ = script_.copy();
         for (const auto& [name, values] : done_) set_in_module(name, values);
       });
     } catch (const std::exception& error) {
@@ -508,7 +516,7 @@ class Playing final : public engine::Running {
 
   // Every frame of (streams, latents, frames) through the hook, in place.
   void shape(const at::Tensor& z) {
-    if (!controls_.hook.edit) return;
+    if (!controls_.hook.edit || info_.quantisers > 0) return;  // a number of a code bends into any other sound
     const std::int64_t latents = z.size(1), frames = z.size(2);
     float* values = z.data_ptr<float>();
     for (std::int64_t frame = 0; frame < frames; ++frame) {

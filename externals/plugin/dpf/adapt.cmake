@@ -1,6 +1,6 @@
 # What DPF 1.6 lacks and its classes give no way to add, put into a copy of two of its files as they are configured: how
-# long sound goes on (VST3, CLAP), numbers as people write them (VST3, CLAP), the plugin's version (CLAP), and a latency
-# that is told when the format allows it and only when it is another one (VST3, CLAP). Where DPF has changed, so that a
+# long sound goes on, whether it is rendered or played, numbers as people write them, a latency that is told when the
+# format allows it and only when it is another one (VST3 and CLAP), the plugin's version (CLAP). Where DPF has changed, so that a
 # place is not found, the file stays as it is there, with a warning.
 
 # ravel_adapt(FILE [WHAT FROM TO]...)
@@ -37,6 +37,9 @@ ravel_adapt(DistrhoPluginVST3.cpp
   "numbers"
 [[            snprintf_f32_utf16(output, value, 128);]]
 [[            strncpy_utf16(output, RavelNumber(index, value, false).text, 128);]]
+  "rendering"
+[[        // TODO process_mode can be V3_REALTIME, V3_PREFETCH, V3_OFFLINE]]
+[[        ravel_set_offline(fPlugin.getInstancePointer(), setup->process_mode == V3_OFFLINE);]]
   "the new latency"
 [[            fLastKnownLatency = latency;
 ]]
@@ -69,9 +72,9 @@ ravel_adapt(DistrhoPluginCLAP.cpp
         fPlugin.deactivate();
     }
 
-    uint32_t getTail() const noexcept
+    void* getRavel() const noexcept
     {
-        return ravel_tail_samples(fPlugin.getInstancePointer());
+        return fPlugin.getInstancePointer();
     }
 ]]
   "hosts without latency"
@@ -89,7 +92,7 @@ ravel_adapt(DistrhoPluginCLAP.cpp
   "numbers"
 [[            snprintf_f32(display, value, size);]]
 [[            DISTRHO_NAMESPACE::strncpy(display, RavelNumber(param_id, value, true).text, size);]]
-  "the tail"
+  "the tail, and rendering"
 [[static CLAP_ABI const void* clap_plugin_get_extension(const clap_plugin_t*, const char* const id)
 {
 ]]
@@ -99,14 +102,33 @@ ravel_adapt(DistrhoPluginCLAP.cpp
 
 static CLAP_ABI uint32_t ravel_clap_tail_get(const clap_plugin_t* const plugin)
 {
-    return static_cast<PluginCLAP*>(plugin->plugin_data)->getTail();
+    return ravel_tail_samples(static_cast<PluginCLAP*>(plugin->plugin_data)->getRavel());
+}
+
+struct RavelClapRender {
+    bool (CLAP_ABI *has_hard_realtime_requirement)(const clap_plugin_t* plugin);
+    bool (CLAP_ABI *set)(const clap_plugin_t* plugin, int32_t mode);
+};
+
+static CLAP_ABI bool ravel_clap_render_hard(const clap_plugin_t*)
+{
+    return false;
+}
+
+static CLAP_ABI bool ravel_clap_render_set(const clap_plugin_t* const plugin, const int32_t mode)
+{
+    ravel_set_offline(static_cast<PluginCLAP*>(plugin->plugin_data)->getRavel(), mode == 1);
+    return true;
 }
 
 static CLAP_ABI const void* clap_plugin_get_extension(const clap_plugin_t*, const char* const id)
 {
     static const RavelClapTail tail = { ravel_clap_tail_get };
+    static const RavelClapRender render = { ravel_clap_render_hard, ravel_clap_render_set };
     if (std::strcmp(id, "clap.tail") == 0)
         return &tail;
+    if (std::strcmp(id, "clap.render") == 0)
+        return &render;
 ]]
   "the version"
 [[        // TODO version string

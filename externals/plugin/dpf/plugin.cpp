@@ -79,13 +79,15 @@ class RavelPlugin : public Plugin {
     parameter.ranges = ParameterRanges(about.initial, about.minimum, about.maximum);
     const std::vector<std::string> names = groups();
     parameter.groupId = static_cast<std::uint32_t>(std::find(names.begin(), names.end(), about.group) - names.begin());
-    if (about.choices.empty()) return;
-    parameter.enumValues.count = static_cast<std::uint8_t>(about.choices.size());
-    parameter.enumValues.restrictedMode = true;
-    parameter.enumValues.values = new ParameterEnumerationValue[about.choices.size()];
-    for (std::size_t i = 0; i < about.choices.size(); ++i) {
+    const std::vector<std::string> labels =
+        about.kind == plugin::Kind::toggle ? std::vector<std::string>{"off", "on"} : about.choices;
+    if (labels.empty()) return;
+    parameter.enumValues.count = static_cast<std::uint8_t>(labels.size());
+    parameter.enumValues.restrictedMode = about.kind == plugin::Kind::choice;
+    parameter.enumValues.values = new ParameterEnumerationValue[labels.size()];
+    for (std::size_t i = 0; i < labels.size(); ++i) {
       parameter.enumValues.values[i].value = static_cast<float>(i);
-      parameter.enumValues.values[i].label = about.choices[i].c_str();
+      parameter.enumValues.values[i].label = labels[i].c_str();
     }
   }
 
@@ -154,6 +156,8 @@ ravel::plugin::Shell& ravel::plugin::shell_of(void* plugin_instance) noexcept {
 std::uint32_t ravel_tail_samples(void* plugin_instance) noexcept {
   return static_cast<std::uint32_t>(ravel::plugin::shell_of(plugin_instance).tail_samples());
 }
+
+void ravel_set_offline(void* plugin_instance, bool on) { ravel::plugin::shell_of(plugin_instance).set_offline(on); }
 
 RavelNumber::RavelNumber(std::uint32_t parameter, double value, bool with_unit) {
   std::string written = ravel::plugin::text(static_cast<int>(parameter), static_cast<float>(value));

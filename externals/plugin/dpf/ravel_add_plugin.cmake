@@ -15,7 +15,9 @@ find_path(RAVEL_DPF distrho/DistrhoPluginMain.cpp HINTS ${DPF_DIR} PATHS /usr/sh
 if(RAVEL_DPF)
   add_subdirectory(${RAVEL_DPF} ${CMAKE_BINARY_DIR}/dpf EXCLUDE_FROM_ALL)
 else()
-  FetchContent_Declare(dpf GIT_REPOSITORY https://github.com/DISTRHO/DPF GIT_TAG 1.6 GIT_SHALLOW ON)
+  # DPF has no tags of its own; this is what Debian calls 1.6.
+  FetchContent_Declare(dpf GIT_REPOSITORY https://github.com/DISTRHO/DPF
+                       GIT_TAG b52112bf23ef7eb91883828b27f12bb15cb671ac)
   FetchContent_MakeAvailable(dpf)
   set(RAVEL_DPF ${dpf_SOURCE_DIR} CACHE PATH "" FORCE)
 endif()

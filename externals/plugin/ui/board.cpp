@@ -94,7 +94,10 @@ void Board::make_latents() {
     if (count <= kLatents) return std::string("Latents");
     return "Latents  ·  the strongest " + std::to_string(kLatents) + " of " + std::to_string(count);
   });
-  for (int latent = 0; latent < kLatents; ++latent) bars_.push_back(make<LatentBar>(latent));
+  for (int latent = 0; latent < kLatents; ++latent) {
+    tracks_.push_back(make<LatentTrack>(latent));
+    values_.push_back(make<LatentValues>(latent));
+  }
   morphing_ = make<Toggle>(static_cast<int>(kMorphing));
   morph_ = make<Slider>(static_cast<int>(kMorph));
   for (int slot : {0, 1}) {
@@ -226,11 +229,17 @@ void Board::lay_out_bars() {
   const int latents = context_.scene.status.latents, count = latents > 0 ? std::min(latents, kLatents) : kLatents;
   if (count == bars_shown_) return;
   bars_shown_ = count;
-  std::erase_if(shown_, [this](Widget* w) { return std::ranges::find(bars_, w) != bars_.end(); });
+  const auto is_bar = [this](const Widget* widget) {
+    return std::ranges::find(tracks_, widget) != tracks_.end() || std::ranges::find(values_, widget) != values_.end();
+  };
+  std::erase_if(shown_, is_bar);
   const float width = std::min(bars_area_.w / static_cast<float>(count), 10 * g);
-  for (int i = 0; i < count; ++i)
-    put(bars_[static_cast<std::size_t>(i)],
-        Rect{bars_area_.x + static_cast<float>(i) * width, bars_area_.y, width, bars_area_.h}.inset(1, 0));
+  for (int i = 0; i < count; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    Rect column = Rect{bars_area_.x + static_cast<float>(i) * width, bars_area_.y, width, bars_area_.h}.inset(1, 0);
+    put(values_[at], column.cut_bottom(LatentValues::kHeight));
+    put(tracks_[at], column);
+  }
 }
 
 // Four panels; every knob gets the same share of what the window is wider than they need.

@@ -62,7 +62,8 @@ class Board {
   Label *input_label_, *output_label_, *pad_label_, *bars_label_;
   Spectrogram *input_, *output_;
   Pad* pad_;
-  std::vector<LatentBar*> bars_;
+  std::vector<LatentTrack*> tracks_;
+  std::vector<LatentValues*> values_;
   Toggle* morphing_;
   Slider* morph_;
   std::vector<Knob*> sound_knobs_, latent_knobs_, note_knobs_;

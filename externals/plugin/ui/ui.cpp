@@ -33,8 +33,8 @@ class RavelUi : public UI, private ui::Host {
 
   void uiIdle() override {
     const double now = now_s();
-    if (now - shown_s_ < kFrame_s) return;
-    shown_s_ = now;
+    if (now < due_s_) return;
+    due_s_ = now + kFrame_s;
     session_.refresh(now, getSampleRate());
     const std::size_t widgets = view_.widgets().size();
     if (now < settled_s_) view_.redraw();
@@ -45,6 +45,7 @@ class RavelUi : public UI, private ui::Host {
 
   void onNanoDisplay() override {}
   void onDisplay() override {
+    const double began_s = now_s();
     if (layer_.resize(static_cast<int>(getWidth()), static_cast<int>(getHeight()))) view_.redraw();
     if (view_.wants_ground())
       frame([this](ui::Canvas& canvas) { view_.draw_ground(canvas); });
@@ -55,6 +56,9 @@ class RavelUi : public UI, private ui::Host {
     for (const ui::Rect& at : changed)
       layer_.copy_from_window({at.x * scale_, at.y * scale_, at.w * scale_, at.h * scale_});
     frame([this](ui::Canvas& canvas) { view_.draw_over(canvas); });
+    glFinish();
+    const double took_s = now_s() - began_s;
+    if (!held_) due_s_ = std::max(due_s_, began_s + std::min(took_s / kShare, kSlowFrame_s));
     ui::trace::event("drawn", static_cast<int>(changed.size()));
   }
 
@@ -70,6 +74,7 @@ class RavelUi : public UI, private ui::Host {
 
   bool onMouse(const MouseEvent& event) override {
     const ui::Pointer pointer = pointer_of(event.pos, event.mod);
+    held_ = event.press;
     if (!event.press)
       view_.release(pointer);
     else if (event.button == kMouseButtonLeft || event.button == kMouseButtonRight)
@@ -92,6 +97,8 @@ class RavelUi : public UI, private ui::Host {
 
  private:
   static constexpr double kFrame_s = 0.020;  // of a host that calls at 60 Hz, every second call
+  // Where drawing is slow, as in software, it may take this share of a core while no hand waits for it.
+  static constexpr double kShare = 0.25, kSlowFrame_s = 1.0 / 15;
   static constexpr double kSettling_s = 0.3;  // a window system may give a new size some frames late
   static constexpr auto kForm = DISTRHO_PLUGIN_IS_SYNTH ? ravel::plugin::Form::instrument : ravel::plugin::Form::effect;
   static constexpr float kHeight = ui::Board::kOpenHeight + (DISTRHO_PLUGIN_IS_SYNTH ? ui::Board::kKeys : 0);
@@ -144,7 +151,8 @@ class RavelUi : public UI, private ui::Host {
   ui::View view_;
   ui::Layer layer_;
   float scale_ = 1;
-  double shown_s_ = 0, settled_s_ = 0;
+  double due_s_ = 0, settled_s_ = 0;
+  bool held_ = false;  // a button of the pointer
   File requested_ = File::load_preset;
 };
 

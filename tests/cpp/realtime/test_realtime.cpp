@@ -114,9 +114,12 @@ std::vector<test::SampleFile> sample_files() {
   stereo.snake = true;
   bf16.bf16 = true;
   bf16.width = 16;
-  test::SampleOptions labels;
-  labels.labels = 3;
-  return {test::every_op(), test::every_op(labels), test::every_op(stereo), test::every_op(bf16), test::minimal()};
+  return {test::every_op(),
+          test::every_op(stereo),
+          test::every_op(bf16),
+          test::every_op({.quantisers = 3}),
+          test::every_op({.labels = 3}),
+          test::minimal()};
 }
 
 // Calls body(model, method) for every sample, instruction set and method.

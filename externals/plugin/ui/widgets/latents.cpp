@@ -9,6 +9,7 @@ namespace ravel::plugin::ui {
 namespace {
 
 constexpr int kTrail = 48, kTrailStep = 2;  // values of the feed
+constexpr float kTravel = 200;              // pixels of a drag over the whole range
 
 std::string signed_number(float value) {
   char words[16];
@@ -125,119 +126,134 @@ std::string Pad::hint(Point) const {
   return "Latents 1 (across) and 2 (up)  ·  drag to hold them there, double click to let go, right click for MIDI";
 }
 
-LatentBar::LatentBar(Context context, int latent)
-    : Widget(context, "latent_" + std::to_string(latent + 1)), latent_(latent) {}
+LatentPart::LatentPart(Context context, int latent, const char* suffix)
+    : Widget(context, "latent_" + std::to_string(latent + 1) + suffix), latent_(latent) {}
 
-LatentBar::Parts LatentBar::parts() const {
-  Parts p;
-  Rect rest = bounds;
-  p.number = rest.cut_top(2 * theme::kGrid);
-  p.hold = rest.cut_bottom(2.5F * theme::kGrid);
-  p.scale = rest.cut_bottom(2 * theme::kGrid, theme::kGrid / 2);
-  p.bias = rest.cut_bottom(2 * theme::kGrid);
-  p.track = rest.middle(std::min(rest.w, 3 * theme::kGrid), rest.h - theme::kGrid / 2);
-  return p;
+int LatentPart::moved_by(const Pointer& pointer) const {
+  return of(pointer.fine || pointer.alt ? kScale : held() ? kOverride : kBias);
 }
 
-float LatentBar::height_of(float v) const {
-  const Rect track = parts().track;
-  return track.centre().y - std::clamp(v, -kLatentRange, kLatentRange) / (2 * kLatentRange) * track.h;
-}
-
-void LatentBar::look(Look& look) const {
-  look.position(height_of(scene().latents[static_cast<std::size_t>(latent_)]));
-  for (LatentId which : {kScale, kBias, kOverride, kOverrideOn}) look << value(of(which));
-  const int learning = scene().learning - of(kScale);
-  look << hovered << (learning >= 0 && learning < kLatentIds ? learning : -1);
-}
-
-void LatentBar::draw(Canvas& canvas) {
-  const Parts p = parts();
-  const bool waiting = scene().learning >= of(kScale) && scene().learning <= of(kOverrideOn);
-  canvas.text(waiting ? "learn" : std::to_string(latent_ + 1), p.number, theme::kCaption,
-              waiting   ? theme::kHand
-              : hovered ? theme::kText
-                        : theme::kDim,
-              Align::centre);
-
-  canvas.block(p.track, theme::kWell);
-  const float zero = height_of(0), live = height_of(scene().latents[static_cast<std::size_t>(latent_)]);
-  const Rect bar{p.track.x + theme::kGrid / 2, std::min(zero, live), p.track.w - theme::kGrid,
-                 std::max(theme::kHairline, std::abs(live - zero))};
-  canvas.block(bar, theme::kWell.towards(theme::kSound, held() ? 0.45F : 0.9F));
-  canvas.block({p.track.x, zero, p.track.w, theme::kHairline}, theme::kFaint);
-
-  const float marked = held() ? value(of(kOverride)) : value(of(kBias));
-  const float y = height_of(marked);
-  const bool moved = held() || marked != 0;
-  const Colour ink = moved ? theme::kHand : hovered ? theme::kDim : theme::kFaint;
-  if (held()) canvas.block({p.track.x, y - theme::kStroke / 2, p.track.w, theme::kStroke}, theme::kHand);
-  const float d = theme::kGrid / 2;
-  canvas.triangle({p.track.right(), y}, {p.track.right() + d * 1.4F, y - d}, {p.track.right() + d * 1.4F, y + d}, ink);
-
-  canvas.text(signed_number(marked), p.bias, theme::kCaption, moved ? theme::kHand : theme::kDim, Align::centre);
-  const bool scaled = value(of(kScale)) != about(of(kScale)).initial;
-  canvas.text(factor(value(of(kScale))), p.scale, theme::kCaption, scaled ? theme::kHand : theme::kFaint, Align::centre);
-
-  const Point hold = p.hold.centre();
-  canvas.ring(hold, theme::kGrid * 0.75F, held() ? theme::kHand : hovered ? theme::kDim : theme::kFaint);
-  if (held()) canvas.circle(hold, theme::kGrid * 0.375F, theme::kHand);
-}
-
-int LatentBar::moved_by(const Pointer& pointer) const {
-  if (parts().scale.contains(pointer.at) || pointer.fine || pointer.alt) return of(kScale);
-  return held() ? of(kOverride) : of(kBias);
-}
-
-void LatentBar::press(const Pointer& pointer) {
-  moving_ = -1;
-  if (parts().hold.contains(pointer.at)) {
-    if (!held())
-      actions().set(of(kOverride), std::clamp(scene().latents[static_cast<std::size_t>(latent_)],
-                                              about(of(kOverride)).minimum, about(of(kOverride)).maximum));
-    actions().set(of(kOverrideOn), held() ? 0.0F : 1.0F);
-    return;
-  }
+void LatentPart::press(const Pointer& pointer) {
   moving_ = moved_by(pointer);
   actions().begin(moving_);
   position_ = position_of(moving_, value(moving_));
   if (pointer.control) actions().change(moving_, about(moving_).initial);
 }
 
-void LatentBar::drag(const Pointer& pointer) {
+void LatentPart::drag(const Pointer& pointer) {
   if (moving_ < 0 || pointer.control) return;
-  const float range = about(moving_).maximum - about(moving_).minimum;
-  const float pixels = moving_ == of(kScale) ? 200 : range / (2 * kLatentRange) * parts().track.h;
-  position_ = std::clamp(position_ - pointer.moved.y / pixels, 0.0F, 1.0F);
+  position_ = std::clamp(position_ - pointer.moved.y / kTravel, 0.0F, 1.0F);
   actions().change(moving_, value_at(moving_, position_));
 }
 
-void LatentBar::release(const Pointer&) {
+void LatentPart::release(const Pointer&) {
   if (moving_ >= 0) actions().end(moving_);
   moving_ = -1;
 }
 
-void LatentBar::double_click(const Pointer& pointer) {
-  if (parts().hold.contains(pointer.at)) return press(pointer);
-  const int parameter = moved_by(pointer);
-  overlays().type_value(parameter == of(kScale) ? parts().scale : parts().bias, parameter);
-}
+void LatentPart::double_click(const Pointer& pointer) { overlays().type_value(bounds, moved_by(pointer)); }
 
-void LatentBar::wheel(const Pointer& pointer, float lines) {
+void LatentPart::wheel(const Pointer& pointer, float lines) {
   const int parameter = moved_by(pointer);
   actions().set(parameter, value_at(parameter, position_of(parameter, value(parameter)) + lines * 0.01F));
 }
 
-int LatentBar::parameter_at(Point p) const {
-  if (parts().hold.contains(p)) return of(kOverrideOn);
-  return moved_by({.at = p});
+Rect LatentTrack::track() const {
+  Rect rest = bounds;
+  rest.cut_top(2 * theme::kGrid);
+  return rest.middle(std::min(rest.w, 3 * theme::kGrid), rest.h - theme::kGrid / 2);
 }
 
-std::string LatentBar::hint(Point p) const {
+float LatentTrack::height_of(float v) const {
+  const Rect at = track();
+  return std::round(at.centre().y - std::clamp(v, -kLatentRange, kLatentRange) / (2 * kLatentRange) * at.h);
+}
+
+void LatentTrack::look(Look& look) const {
+  look.position(height_of(live())) << marked() << held() << hovered << learning(kBias) << learning(kOverride);
+}
+
+void LatentTrack::draw(Canvas& canvas) {
+  const Rect at = track();
+  Rect rest = bounds;
+  const bool waiting = learning(kBias) || learning(kOverride);
+  canvas.text(waiting ? "learn" : std::to_string(latent_ + 1), rest.cut_top(2 * theme::kGrid), theme::kCaption,
+              waiting   ? theme::kHand
+              : hovered ? theme::kText
+                        : theme::kDim,
+              Align::centre);
+  canvas.block(at, theme::kWell);
+  const float zero = height_of(0), top = std::min(zero, height_of(live())), bottom = std::max(zero, height_of(live()));
+  canvas.block({at.x + theme::kGrid / 2, top, at.w - theme::kGrid, bottom - top},
+               theme::kWell.towards(theme::kSound, held() ? 0.45F : 0.9F));
+  canvas.block({at.x, zero, at.w, theme::kHairline}, theme::kFaint);
+
+  const bool moved = held() || marked() != 0;
+  const float y = height_of(marked()), d = theme::kGrid / 2;
+  if (held()) canvas.block({at.x, y - theme::kStroke / 2, at.w, theme::kStroke}, theme::kHand);
+  canvas.triangle({at.right(), y}, {at.right() + d * 1.4F, y - d}, {at.right() + d * 1.4F, y + d},
+                  moved     ? theme::kHand
+                  : hovered ? theme::kDim
+                            : theme::kFaint);
+}
+
+std::string LatentTrack::hint(Point) const {
+  return "Latent " + std::to_string(latent_ + 1) +
+         (held() ? "  ·  drag the value that it is held at, with shift its scale" : "  ·  drag its bias, with shift its scale");
+}
+
+LatentValues::Parts LatentValues::parts() const {
+  Rect rest = bounds;
+  Parts p;
+  p.bias = rest.cut_top(2 * theme::kGrid, theme::kGrid / 2);
+  p.scale = rest.cut_top(2 * theme::kGrid, theme::kGrid / 2);
+  p.hold = rest;
+  return p;
+}
+
+void LatentValues::look(Look& look) const {
+  look << marked() << held() << value(of(kScale)) << hovered << learning(kScale) << learning(kOverrideOn);
+}
+
+void LatentValues::draw(Canvas& canvas) {
+  const Parts p = parts();
+  const bool moved = held() || marked() != 0, scaled = value(of(kScale)) != about(of(kScale)).initial;
+  canvas.text(signed_number(marked()), p.bias, theme::kCaption, moved ? theme::kHand : theme::kDim, Align::centre);
+  canvas.text(learning(kScale) ? "learn" : factor(value(of(kScale))), p.scale, theme::kCaption,
+              scaled || learning(kScale) ? theme::kHand : theme::kFaint, Align::centre);
+  const Point centre = p.hold.centre();
+  const bool lit = held() || learning(kOverrideOn);
+  canvas.ring(centre, theme::kGrid * 0.75F, lit ? theme::kHand : hovered ? theme::kDim : theme::kFaint);
+  if (held()) canvas.circle(centre, theme::kGrid * 0.375F, theme::kHand);
+}
+
+int LatentValues::moved_by(const Pointer& pointer) const {
+  return parts().scale.contains(pointer.at) ? of(kScale) : LatentPart::moved_by(pointer);
+}
+
+void LatentValues::press(const Pointer& pointer) {
+  if (!parts().hold.contains(pointer.at)) return LatentPart::press(pointer);
+  if (!held()) {
+    const Parameter& p = about(of(kOverride));
+    actions().set(of(kOverride), std::clamp(live(), p.minimum, p.maximum));
+  }
+  actions().set(of(kOverrideOn), held() ? 0.0F : 1.0F);
+}
+
+void LatentValues::double_click(const Pointer& pointer) {
+  if (parts().hold.contains(pointer.at)) return press(pointer);
+  overlays().type_value(moved_by(pointer) == of(kScale) ? parts().scale : parts().bias, moved_by(pointer));
+}
+
+int LatentValues::parameter_at(Point p) const {
+  return parts().hold.contains(p) ? of(kOverrideOn) : moved_by(Pointer{p});
+}
+
+std::string LatentValues::hint(Point p) const {
   const std::string number = "Latent " + std::to_string(latent_ + 1) + "  ·  ";
   if (parts().hold.contains(p)) return number + (held() ? "click to let it go" : "click to hold it where it is");
-  if (parts().scale.contains(p)) return number + "drag its scale, double click to type";
-  return number + (held() ? "drag the value that it is held at" : "drag its bias, with shift its scale, circle to hold");
+  return number + (parts().scale.contains(p) ? "its scale" : held() ? "the value that it is held at" : "its bias") +
+         ": drag, or double click to type";
 }
 
 }  // namespace ravel::plugin::ui

@@ -134,6 +134,8 @@ def error(got: Audio, want: Audio) -> float:
 
 def assert_close(case: Case, isa: str, got: Audio, want: Audio) -> None:
     if case.weights == "bf16" and isa == NATIVE_DOT:
+        if np.array_equal(got, want):  # codes are
+            return
         decibels = 10 * np.log10(np.square(want).sum() / np.square(got - want).sum())
         assert decibels >= ROUNDED_DB, f"{decibels:.1f} dB"
     else:

@@ -99,7 +99,7 @@ def test_frames_learn_the_prior(kind: type[Wasserstein]) -> None:
     optimiser = torch.optim.Adam([h], 0.05)
     generator = torch.Generator().manual_seed(0)
     first, last = 0.0, 0.0
-    for step in range(150):
+    for _ in range(150):
         z, cost = latent.draw(h, torch.randn(1, 4, 400, generator=generator))
         optimiser.zero_grad()
         cost.sum().backward()

@@ -56,6 +56,10 @@ class Model:
         """Codes of each of them, else 0."""
 
     @property
+    def labels(self) -> list[str]:
+        """Of the instruments that it plays; none: one instrument."""
+
+    @property
     def weights(self) -> Literal["fp32", "bf16"]: ...
     @property
     def temperature(self) -> float: ...
@@ -127,6 +131,9 @@ class Engine:
 
     def set_bias(self, latent: int, value: float) -> None:
         """Add to a latent before decoding, after scaling."""
+
+    def set_label_weight(self, label: int, weight: float) -> None:
+        """The weight of a label, by number, in what plays, -10 to 10; at first 1 for the first, 0 for the others."""
 
     @property
     def method(self) -> str: ...
@@ -256,6 +263,13 @@ class Player:
     def set_latent(self, latent: int, scale: float = 1.0, bias: float = 0.0, override: float | None = None) -> None:
         """Play value * scale + bias, or `override` where it is a number."""
 
+    def set_label_weight(self, label: int, weight: float) -> None:
+        """The weight of a label, by number, in what plays, -10 to 10, ramped; models that come take it over."""
+
+    def set_label(self, label: int) -> None:
+        """This label alone: 1, the others 0."""
+
+    def label_weight(self, label: int) -> float: ...
     def latent(self, latent: int) -> LatentControl: ...
     @property
     def attributes(self) -> dict[str, tuple[Literal["bool", "int", "float", "str", "tensor"], ...]]:

@@ -13,7 +13,8 @@ from .errors import RavelError
 SUFFIXES = (".ts", ".ravel")
 FORMAT = 1
 ENTRY = "ravel.json"
-RAVEL_FORMATS = (1, 2)  # of the `.ravel`, whose card is one of its parts; 2: codes, spheres
+RAVEL_FORMATS = (1, 2)  # of the `.ravel`, whose card is one of its parts; 2: codes, spheres, labels
+LARGEST_WEIGHT = 10.0  # of a label, either sign
 HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
 
 Card = dict[str, Any]
@@ -81,6 +82,27 @@ def _in_ravel(path: Path) -> str:
     if data != size - 8 - length:
         raise RavelError(f"{path} is cut short or has bytes too many: export it again")
     return str(card)
+
+
+def label_weights(card: Card, text: str) -> list[float]:
+    """The weights of a model's labels from `cello`, or a blend like `cello:0.3,voice:0.7`; labels by name or number."""
+    labels: list[str] = card.get("labels", [])
+    if not labels:
+        raise RavelError(f"--label {text}: {card['name']} has no labels, it was trained on one instrument")
+    weights = [0.0] * len(labels)
+    for part in text.split(","):
+        label, colon, amount = (word.strip() for word in part.partition(":"))
+        number = labels.index(label) if label in labels else int(label) if label.isdecimal() else len(labels)
+        if number >= len(labels):
+            raise RavelError(f"--label {text}: no label {label!r}; {card['name']} has {', '.join(labels)}")
+        try:
+            weight = float(amount) if colon else 1.0
+        except ValueError:
+            weight = math.nan
+        if not abs(weight) <= LARGEST_WEIGHT:
+            raise RavelError(f"--label {text}: a weight is a number from -10 to 10, got {amount!r}")
+        weights[number] += weight
+    return weights
 
 
 def delay_samples(card: Card, *methods: str) -> int:

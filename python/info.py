@@ -50,6 +50,7 @@ def _head(card: Card) -> str:
         [
             f"{card['name']}: {card['preset']}, {rate / 1000:g} kHz {channels}, {kind}",
             *([_row("codes", _codes(card))] if "codes" in card else []),
+            *([_row("labels", ", ".join(card["labels"]))] if "labels" in card else []),
             _row("latents", f"{card['latents']} of {card['latent_size']}{share}"),
             _row("parameters", f"{card['parameters'] / 1e6:.2f} M" + weights),
             _row("hop", f"{hop} samples, {_ms(hop, rate)}: one latent frame"),

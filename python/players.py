@@ -24,6 +24,9 @@ class Player(Protocol):
     def set_temperature(self, value: float) -> bool:
         """For every later `start`. False: the file does not take it."""
 
+    def set_labels(self, weights: list[float]) -> None:
+        """Of each label of the card, for every later `start`."""
+
     def start(self, channels: int, latents: int | None = None) -> int:
         """Begin from silence; by how many samples `play` is late. `latents`: that are heard, the rest at its mean."""
 
@@ -47,6 +50,10 @@ class ScriptPlayer:
     def set_temperature(self, value: float) -> bool:
         setter = getattr(self.module, "set_temperature", None)
         return setter is not None and setter(value) == 0
+
+    def set_labels(self, weights: list[float]) -> None:
+        for label, weight in zip(self.card["labels"], weights, strict=True):
+            self.module.set_label_weight(label, weight)
 
     def start(self, channels: int, latents: int | None = None) -> int:
         self._latents = latents
@@ -84,6 +91,7 @@ class EnginePlayer:
         self.card = read_card(path)
         self.model = load_model(path)
         self.temperature = float(self.model.temperature)
+        self.labels: list[float] = []
         self._player: Any = None
 
     def set_temperature(self, value: float) -> bool:
@@ -92,11 +100,16 @@ class EnginePlayer:
         self.temperature = value
         return True
 
+    def set_labels(self, weights: list[float]) -> None:
+        self.labels = weights
+
     def start(self, channels: int, latents: int | None = None) -> int:
         model, player = self.model, engine_module().Player()
         player.load(model)
         player.set_mode("inline")
         player.set("temperature", self.temperature)
+        for label, weight in enumerate(self.labels):
+            player.set_label_weight(label, weight)
         for latent in range(model.latents if latents is None else latents, model.latents):
             player.set_latent(latent, override=0.0)
         block = HOPS_A_PASS * model.hop_samples

@@ -16,7 +16,7 @@ import soxr
 from tqdm import tqdm
 
 from .audio import AUDIO_EXTENSIONS, Audio, AudioInfo, probe, stream_audio, write_wav_blocks
-from .card import is_model_file, latents_for_fidelity, read_card
+from .card import is_model_file, label_weights, latents_for_fidelity, read_card
 from .cli import Parser, positive, run_verb
 from .errors import RavelError
 from .players import player
@@ -41,10 +41,17 @@ class Job:
 class Instrument:
     """A loaded `.ts` or `.ravel` that takes and gives blocks of sound, with its latency removed.
 
-    `latents`: how many of the exported latents are heard; the rest is set to its mean.
+    `latents`: how many of the exported latents are heard; the rest is set to its mean. `label`: the instrument that
+    plays, or a blend (card.label_weights).
     """
 
-    def __init__(self, path: str | Path, latents: int | None = None, temperature: float | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        latents: int | None = None,
+        temperature: float | None = None,
+        label: str | None = None,
+    ) -> None:
         self.player = player(path)
         self.card = self.player.card
         self.channels = int(self.card["channels"])
@@ -64,6 +71,8 @@ class Instrument:
         self.latents = None if latents == exported else latents
         if temperature is not None and not self.player.set_temperature(temperature):
             raise RavelError(f"{path} does not take the temperature {temperature:g}: leave --temperature out")
+        if label is not None:
+            self.player.set_labels(label_weights(self.card, label))
 
     def play(self, blocks: Blocks, frames: int, block_samples: int = BLOCK_SAMPLES) -> Blocks:
         """(channels, n) blocks of any n at the model's rate -> as many `frames`, aligned with the input."""
@@ -310,10 +319,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--like", nargs="+", type=Path, help="recordings that stand for the material, where the model does not say"
     )
+    parser.add_argument("--label", help="of a model with labels the one that plays, or a blend: cello:0.3,voice:0.7")
     parser.add_argument("--block", type=positive, default=BLOCK_SAMPLES, help="samples a call; only speed and memory")
     options = parser.parse_args(argv)
     with exported(options.model, options.latents, options.fidelity, options.quantisers) as (path, latents):
-        instrument = Instrument(path, latents, options.temperature)
+        instrument = Instrument(path, latents, options.temperature, options.label)
         fitted = None
         if options.match_level or options.transpose is not None or options.like:
             from .evaluation.matching import matching  # its libraries are an extra

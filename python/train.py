@@ -37,6 +37,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--runs", type=Path, default=Path("runs"), help="where runs live (default: runs)")
     p.add_argument("--preset", default=None, help=f"{', '.join(PRESETS)} (default: low)")
     p.add_argument("--fresh", action="store_true", help="start anew; the old run is replaced")
+    p.add_argument(
+        "--labels",
+        dest="label_source",
+        choices=("folders",),
+        help="several instruments in one model: each sub-folder of the recordings is a label",
+    )
     p.add_argument("--rate", type=int, dest="sample_rate_hz", help="44100 or 48000 (default: the recordings' own)")
     p.add_argument("--budget", type=duration, dest="budget_s", help="stop after so long: 45m, 8h")
     p.add_argument("--cache", type=Path, help="where decoded recordings are kept (default: RUNS/.cache)")
@@ -44,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--nodes", type=int, default=1, help="machines, started by torchrun on each")
     p.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     fields = p.add_argument_group("any field of the configuration")
-    taken = {"sample_rate_hz", "budget_s", "preset"}
+    taken = {"sample_rate_hz", "budget_s", "preset", "labels"}
     for cls in (ModelConfig, TrainingConfig):
         for field in dataclasses.fields(cls):
             if field.name not in taken:
@@ -80,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         devices=args.devices,
         nodes=args.nodes,
         threads=args.threads,
+        labelled=args.label_source == "folders",
     )
     return 0
 
@@ -112,6 +119,7 @@ def train(
     devices: str = "auto",
     nodes: int = 1,
     threads: int | None = None,
+    labelled: bool = False,
 ) -> None:
     """Train the run in `folder` until its steps or budget are used up. Raises RavelError for what the user can mend."""
     import torch
@@ -138,9 +146,11 @@ def train(
         config = _resumed(Config.from_dict(about["config"]), run.name, preset_name, overrides)
         recordings = _same_corpus(Path(about["corpus"]), recordings, run.name)
         resume = checkpoint.load(run.last)
+        labelled = _same_kind(config, labelled, run.name)
     elif run.about.exists() and recordings is None and not fresh:  # stopped before its first checkpoint
         about = run.read_about()
         config, recordings = Config.from_dict(about["config"]), Path(about["corpus"])
+        labelled = _same_kind(config, labelled, run.name)
     else:
         if recordings is None:
             raise RavelError(f"there is no run {run.name} in {folder.parent}/: give a folder of recordings to start it")
@@ -165,8 +175,15 @@ def train(
             config.model.channels,
             seed=config.training.seed,
             quiet=not fabric.is_global_zero,
+            labelled=labelled,
         )
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, sample_rate_hz=corpus.sample_rate_hz))
+    if config.model.labels and config.model.labels != corpus.labels:
+        raise RavelError(
+            f"run {run.name} knows the labels {', '.join(config.model.labels)}, {recordings} now has "
+            f"{', '.join(corpus.labels)}: restore its folders, choose another --name, or start anew with --fresh"
+        )
+    model = dataclasses.replace(config.model, sample_rate_hz=corpus.sample_rate_hz, labels=corpus.labels)
+    config = dataclasses.replace(config, model=model)
     if fabric.is_global_zero:
         print("\n".join(corpus.report.lines()), file=sys.stderr)
         if fresh and folder.exists():  # only now: what is wrong with the new run must not cost the old one
@@ -189,6 +206,16 @@ def _same_corpus(stored: Path, given: Path | None, name: str) -> Path:
             "leave the folder out, choose another --name, or start anew with --fresh"
         )
     return given
+
+
+def _same_kind(stored: Config, labelled: bool, name: str) -> bool:
+    """Whether a run that goes on has labels; it cannot get any."""
+    if labelled and not stored.model.labels:
+        raise RavelError(
+            f"run {name} was trained without labels: leave --labels out, choose another --name, or start anew with "
+            "--fresh"
+        )
+    return bool(stored.model.labels)
 
 
 def _resumed(stored: Config, name: str, preset_name: str | None, overrides: dict[str, Any]) -> Config:
@@ -247,8 +274,9 @@ def _introduce(trainer: Any, resume: dict[str, Any] | None) -> None:
     c = trainer.config
     net = trainer.net
     start = f"goes on from step {trainer.progress.step}" if resume else "starts"
+    labels = f"{len(c.model.labels)} labels, " if c.model.labels else ""
     print(
-        f"{trainer.run.name} {start}: {c.model.preset}, {net.trained_parameters() / 1e6:.2f} M parameters, "
+        f"{trainer.run.name} {start}: {c.model.preset}, {labels}{net.trained_parameters() / 1e6:.2f} M parameters, "
         f"{'bf16' if trainer.bf16 else 'fp32'}, {trainer.fabric.world_size} x {trainer.fabric.device.type}, "
         f"hop {net.hop_samples}, delay {net.delay} samples",
         file=sys.stderr,

@@ -129,6 +129,17 @@ class PyEngine {
     const Turn turn(busy_, "engine");
     engine_.set_bias(checked_latent("set_bias", latent, value), value);
   }
+  void set_label_weight(int label, float weight) {
+    const Turn turn(busy_, "engine");
+    const auto labels = static_cast<int>(model_->info().labels.size());
+    if (label < 0 || label >= labels) {
+      throw py::value_error(labels == 0 ? "set_label_weight: the model has no labels"
+                                        : "set_label_weight: labels are 0 to " + std::to_string(labels - 1) + ", got " +
+                                              std::to_string(label));
+    }
+    if (!(std::abs(weight) <= 10)) throw py::value_error("set_label_weight: expects -10 to 10");
+    engine_.set_label_weight(label, weight);
+  }
 
  private:
   enum class Driven { not_yet, whole, in_slices };  // since the reset
@@ -302,6 +313,7 @@ void bind_model(py::module_& m) {
       .def_property_readonly("latent_size", info(&Info::latent_size), "Latents of the network, played or filled.")
       .def_property_readonly("quantisers", info(&Info::quantisers), "Channels of codes of a discrete model, else 0.")
       .def_property_readonly("codes", info(&Info::codes), "Codes of each of them, else 0.")
+      .def_property_readonly("labels", info(&Info::labels), "Of the instruments that it plays; none: one instrument.")
       .def_property_readonly("temperature", info(&Info::temperature), "Default of the engine's attribute.")
       .def_property_readonly("fidelity_curve", info(&Info::fidelity_curve),
                              "Cumulative share of variance of the strongest 1, 2, ... latents.")
@@ -347,7 +359,9 @@ void bind_engine(py::module_& m) {
       .def_property("noise", &PyEngine::noise, &PyEngine::set_noise, "The filtered-noise part of the sound.")
       .def_property("seed", &PyEngine::seed, &PyEngine::set_seed, "Which noise: equal seeds repeat.")
       .def("set_scale", &PyEngine::set_scale, "latent"_a, "value"_a, "Multiply a latent before decoding.")
-      .def("set_bias", &PyEngine::set_bias, "latent"_a, "value"_a, "Add to a latent before decoding, after scaling.");
+      .def("set_bias", &PyEngine::set_bias, "latent"_a, "value"_a, "Add to a latent before decoding, after scaling.")
+      .def("set_label_weight", &PyEngine::set_label_weight, "label"_a, "weight"_a,
+           "The weight of a label, by number, in what plays, -10 to 10; at first 1 for the first, 0 for the others.");
 }
 
 }  // namespace

@@ -19,6 +19,7 @@ namespace ravel {
 namespace {
 
 constexpr int kMostLatents = 256;  // that the player shapes; while no model is known
+constexpr int kMostLabels = 256;   // likewise
 constexpr auto kControls = static_cast<std::size_t>(Control::count_);
 constexpr auto kSwitches = static_cast<std::size_t>(Switch::count_);
 
@@ -177,6 +178,12 @@ class PyPlayer {
     player_.set_latent(checked_latent(latent), control);
   }
 
+  void set_label_weight(int label, double weight) {
+    player_.set_label_weight(checked_label(label), checked_number("weight", weight));
+  }
+  void set_label(int label) { player_.set_label(checked_label(label)); }
+  float label_weight(int label) const { return player_.label_weight(checked_label(label)); }
+
   py::dict attributes() const {
     constexpr std::array kTypes = {"bool", "int", "float", "str", "tensor"};
     py::dict all;
@@ -236,6 +243,15 @@ class PyPlayer {
     if (latent < 0 || latent >= latents)
       throw py::value_error("latents are 0 to " + std::to_string(latents - 1) + ", got " + std::to_string(latent));
     return latent;
+  }
+
+  int checked_label(int label) const {
+    const auto model = player_.model();
+    const int labels = model ? static_cast<int>(model->info().labels.size()) : kMostLabels;
+    if (labels == 0) throw py::value_error("the model has no labels");
+    if (label < 0 || label >= labels)
+      throw py::value_error("labels are 0 to " + std::to_string(labels - 1) + ", got " + std::to_string(label));
+    return label;
   }
 
   // The same array, or a contiguous copy.
@@ -324,6 +340,10 @@ void bind_player(py::module_& m) {
       .def("set", &PyPlayer::set, "name"_a, "value"_a,
            "Turn a control, clamped to its range, or a switch. From any thread.")
       .def("get", &PyPlayer::get, "name"_a, "A control's value or a switch's state, as set.")
+      .def("set_label_weight", &PyPlayer::set_label_weight, "label"_a, "weight"_a,
+           "The weight of a label, by number, in what plays, -10 to 10, ramped; models that come take it over.")
+      .def("set_label", &PyPlayer::set_label, "label"_a, "This label alone: 1, the others 0.")
+      .def("label_weight", &PyPlayer::label_weight, "label"_a, "As set.")
       .def("set_latent", &PyPlayer::set_latent, "latent"_a, "scale"_a = 1.0, "bias"_a = 0.0, "override"_a = py::none(),
            "Play value * scale + bias, or `override` where it is a number.")
       .def("latent", &PyPlayer::latent, "latent"_a, "scale, bias and override of a latent, as set.")

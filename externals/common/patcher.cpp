@@ -34,6 +34,7 @@ constexpr std::array kWords = {
     Word{"override", "LATENT 0|1", "holds a latent at its last value, or lets it go", true},
     Word{"scale", "LATENT FACTOR", "multiplies a latent", true},
     Word{"bias", "LATENT VALUE", "adds to a latent", true},
+    Word{"label", "LABEL [WEIGHT]", "which instrument plays, by name or number; with a weight: blends it in", false},
     Word{"gain", "[in|out] DECIBELS", "level before or behind the model", true},
     Word{"seed", "NUMBER", "which noise: equal seeds repeat", true},
     Word{"offline", "[0|1]", "1: not real time, workers and loads are waited for", true},
@@ -395,6 +396,7 @@ bool Remote::message(const char* word, Atoms atoms) noexcept {
 void Remote::run(const Call& call) {
   if (run_control(call) || run_latent(call) || run_answer(call)) return;
   if (call.is("mode")) return set_mode(call);
+  if (call.is("label")) return label(call);
   if (call.is("method")) return set_method(call);
   if (call.is("set")) {
     call.expect(1, call.atoms.size());
@@ -504,6 +506,33 @@ void Remote::snapshot(const Call& call) {
   }
 }
 
+void Remote::label(const Call& call) {
+  call.expect(1, 2);
+  const auto model = player_.model();
+  if (!model) throw Error("label: no model is loaded");
+  const Atom& which = call.atoms[0];
+  const bool weighs = call.atoms.size() == 2;
+  if (model->info().script) {
+    Values values{text(which)};
+    if (weighs) values.emplace_back(call.number(1));
+    return player_.set_attribute(weighs ? "label_weight" : "label", values);
+  }
+  const auto& labels = model->info().labels;
+  auto found = std::find(labels.begin(), labels.end(), text(which));
+  const double number = which.word ? -1 : which.number;
+  if (found == labels.end() && number >= 0 && number < static_cast<double>(labels.size()) &&
+      number == std::floor(number)) {
+    found = labels.begin() + static_cast<std::ptrdiff_t>(number);
+  }
+  if (found == labels.end()) {
+    std::string known;
+    for (const std::string& one : labels) known += (known.empty() ? "it has " : ", ") + one;
+    throw Error("label: the model has no label '" + text(which) + "': " + (known.empty() ? "it has none" : known));
+  }
+  const int at = static_cast<int>(found - labels.begin());
+  weighs ? player_.set_label_weight(at, call.value(1)) : player_.set_label(at);
+}
+
 void Remote::set_mode(const Call& call) {
   call.expect(1, 2);
   const double slices = call.atoms.size() > 1 ? call.number(1) : 0;
@@ -540,6 +569,7 @@ void Remote::get(const Call& call) {
     return answer_latents(attribute, latent, latent + 1);
   }
   call.expect(1, 1);
+  if (attribute == "label" && player_.model() && !player_.model()->info().script) return answer_labels();
   if (!answer_attribute(attribute.c_str()) && !answer_script_attribute(attribute))
     throw Error("no attribute '" + attribute + "': `dump` lists them");
 }
@@ -612,6 +642,15 @@ void Remote::answer_latents(const std::string& attribute, int from, int to) {
   }
 }
 
+void Remote::answer_labels() {
+  const auto model = player_.model();
+  const auto& labels = model->info().labels;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    const double weight = player_.label_weight(static_cast<int>(i));
+    shell_.answer("label", std::array<Atom, 2>{labels[i], weight});
+  }
+}
+
 void Remote::answer_meters() {
   const Meters& meters = player_.meters();
   shell_.answer("meters", std::array<Atom, 5>{static_cast<double>(meters.input_peak), meters.output_peak.load(),
@@ -625,6 +664,7 @@ void Remote::dump() {
   for (const char* attribute : {"enable", "seed", "offline", "method", "mode", "latency"}) answer_attribute(attribute);
   for (const char* attribute : {"scale", "bias", "override"}) answer_latents(attribute, 0, player_.latents());
   const auto model = player_.model();
+  if (model && !model->info().script) answer_labels();
   for (const AttributeInfo& one : model ? model->info().attributes : std::vector<AttributeInfo>{})
     if (!word_from(one.name.c_str())) answer_script_attribute(one.name);
 }
@@ -647,6 +687,7 @@ void Remote::info() {
   count("channels", about.channels);
   count("hop", about.hop_samples);
   count("latents", about.latents);
+  for (const std::string& label : about.labels) row("label", label);
   row("weights", about.bf16_weights ? "bf16" : "fp32");
   row("isa", about.script ? "TorchScript" : name(model->isa()));
 }

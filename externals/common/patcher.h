@@ -113,6 +113,7 @@ class Remote {
   void set_method(const Call& call);
   void morph(const Call& call);
   void snapshot(const Call& call);
+  void label(const Call& call);
   void get(const Call& call);
   void load(const std::string& name, bool wait);
   std::string find(const std::string& name);
@@ -123,6 +124,7 @@ class Remote {
   bool set_script_attribute(const Call& call);
   bool answer_script_attribute(const std::string& name);
   void answer_latents(const std::string& name, int from, int to);
+  void answer_labels();
   void answer_meters();
   void hear_player(const std::string& said);
   void dump();

@@ -6,6 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from .condition import Condition
 from .config import ModelConfig
 from .latent import Latent, Spherical, Variational, Wasserstein
 from .layers import (
@@ -20,13 +21,14 @@ from .layers import (
     Residual,
     Serial,
     Snake,
+    State,
     Sum,
     Tanh,
     Upsample,
     centred_lookahead,
     weight_norm,
 )
-from .noise import FilteredNoise, NoiseSource
+from .noise import FilteredNoise, NoiseSource, reseeded
 from .pqmf import Analysis, Synthesis
 from .quantise import Quantised, VectorQuantised
 
@@ -81,12 +83,24 @@ class Autoencoder(nn.Module):
         convolutions = [m for m in self.modules() if isinstance(m, (Conv1d, Upsample))]
         weights = sum(m.weight.numel() for m in convolutions if not isinstance(m, (Analysis, Synthesis)))
         weights += sum(p.numel() for p in self.latent.parameters())
+        weights += sum(m.table.numel() for m in self.modules() if isinstance(m, Condition))
         return weights + sum(m.norm.bias.numel() for m in self.modules() if isinstance(m, BatchNorm))
 
     def forward(self, x: Tensor) -> Tensor:
         for part in self.parts:
             x = part(x)
         return x
+
+    def decode(self, z: Tensor, labels: Tensor | None = None, noise_seed: int = 0) -> Tensor:
+        """Latents (B, latent, T / hop) to bands, from silence, as these labels (B, labels) or the first."""
+        return self.decoder.step(z, self.decoder_state(z, labels, noise_seed))[0]
+
+    def decoder_state(self, z: Tensor, labels: Tensor | None, noise_seed: int) -> State:
+        state = reseeded(self.decoder.initial_state(z), noise_seed)
+        at = condition_state(self.decoder)
+        if labels is not None and at >= 0:
+            state[at] = labels[:, None].to(state[at])
+        return state
 
 
 class _Build:
@@ -155,11 +169,19 @@ def Decoder(config: ModelConfig) -> Serial:
     build = _Build(config)
     width = config.capacity << len(config.strides)
     layers: list[Layer] = [build.conv(config.latent, width, config.latent_kernel)]
+    if config.labels:
+        layers.append(Condition(width, len(config.labels)))
     for level, ratio in enumerate(config.decoder_strides):
         layers += [build.act(width), build.upsample(width, width // 2, ratio, level)]
         width //= 2
         layers += build.units(width, config.dilations[-1 - level])
     return Serial(*layers, *_head(build, width))
+
+
+def condition_state(decoder: Serial) -> int:
+    """The place of the label weights in a decoder's state; -1: it has no labels."""
+    first, second = decoder.children_in_order()[:2]
+    return len(first.state_shapes) if isinstance(second, Condition) else -1
 
 
 def _head(build: _Build, width: int) -> list[Layer]:

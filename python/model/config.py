@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import RavelError
 
 MOST_QUANTISERS, MOST_CODES = 64, 65536
+MOST_LABELS, LONGEST_LABEL = 256, 80
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class ModelConfig:
     quantisers: int = 0  # codebooks of rvq, each for what those before it left over
     codes: int = 1024  # of a codebook
     temperature: float = 0.0  # of the latent when playing, 0 = the posterior mean
+    labels: tuple[str, ...] = ()  # of the instruments that it plays; none: one instrument
     capacity: int = 96  # width of the level next to the bands; doubles a level
     strides: tuple[int, ...] = (4, 4, 4, 2)  # encoder, from the bands down
     decoder_strides: tuple[int, ...] = (2, 4, 4, 4)  # decoder, from the latent up
@@ -86,6 +88,8 @@ class ModelConfig:
                 self.quantisers == 0,
                 f"quantisers: latent_kind {self.latent_kind} has none; choose a discrete preset or --latent-kind rvq",
             )
+        if self.labels:
+            _check_labels(self.labels)
         if self.decoder_lookahead:
             _require(len(self.decoder_lookahead) == len(self.strides), "decoder_lookahead: one number for each stride")
 
@@ -243,6 +247,14 @@ def _build(cls: Any, data: dict[str, Any]) -> Any:
 
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def _check_labels(labels: tuple[str, ...]) -> None:
+    _require(2 <= len(labels) <= MOST_LABELS, f"labels: 2 to {MOST_LABELS}, got {len(labels)}")
+    _require(len(set(labels)) == len(labels), f"labels: each once, got {', '.join(labels)}")
+    for label in labels:
+        fits = label == label.strip() and 1 <= len(label) <= LONGEST_LABEL and not set(label) & set(",:")
+        _require(fits, f"label {label!r}: 1 to {LONGEST_LABEL} characters without comma and colon; rename it")
 
 
 def _nearest(name: str, known: Any) -> str:

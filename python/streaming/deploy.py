@@ -88,8 +88,9 @@ def card(shell: Shell, trained: Trained, name: str) -> dict[str, Any]:
     defaults: dict[str, Any] = {
         "temperature": shell.get_temperature(), "fill": 0.0, "noise": True, "seed": 0,
         "scale": [0, 1.0], "bias": [0, 0.0], "reset": False,
+        "label": shell.last_label, "label_weight": list(shell.last_label_weight),
     }  # fmt: skip
-    kinds = ("bool", "int", "float")
+    kinds = ("bool", "int", "float", "str")
     attributes = {
         key: {
             "type": " ".join(kinds[c] for c in ATTRIBUTES[key][0]),
@@ -99,17 +100,17 @@ def card(shell: Shell, trained: Trained, name: str) -> dict[str, Any]:
         for key in shell.attributes
     }
     model = trained.config.model
-    codes = {}
+    extra: dict[str, Any] = {"labels": list(model.labels)} if model.labels else {}
     if shell.discrete:
         bits = shell.codes * math.log2(model.codes)
-        codes["codes"] = {
+        extra["codes"] = {
             "kind": model.latent_kind,
             "quantisers": shell.codes,
             "codes": model.codes,
             "bits_per_frame": bits,
             "bits_per_second": bits * shell.sample_rate_hz / hop,
         }
-    return codes | {
+    return extra | {
         "format": FORMAT,
         "name": name,
         "preset": trained.config.model.preset,

@@ -20,7 +20,7 @@ from .nn_tilde import Shell
 
 GOLDEN_SAMPLES = 16384  # beyond the delay: the widest layer (v1's first of the decoder) looks back 12288
 MARGIN, ATTEMPTS = 3e-5, 64  # of the largest frame: rounding moves frames by some 1e-6 of it
-OPS_OF_2 = {"quantise", "codebook", "sphere"}  # that engines of version 1 do not know
+OPS_OF_2 = {"quantise", "codebook", "sphere", "condition"}  # that engines of version 1 do not know
 # what a branch of a sum or product is for, by the op that it ends with
 ROLES = {
     "delay": "skip",

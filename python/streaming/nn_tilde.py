@@ -10,11 +10,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..model.autoencoder import Autoencoder
+from ..model.autoencoder import Autoencoder, condition_state
 from ..model.latent import Completion
 from ..model.layers import Serial
 
-BOOL, INT, FLOAT = 0, 1, 2  # type codes of the protocol
+BOOL, INT, FLOAT, STRING = 0, 1, 2, 3  # type codes of the protocol
 
 # name -> (type codes of its values, what it does). The engine's externals use the same names.
 ATTRIBUTES = {
@@ -24,9 +24,12 @@ ATTRIBUTES = {
     "seed": ([INT], "which noise: equal seeds repeat, also after a reset"),
     "scale": ([INT, FLOAT], "latent number and the factor on it before decoding"),
     "bias": ([INT, FLOAT], "latent number and what is added to it before decoding"),
+    "label": ([STRING], "which instrument plays, by name or number: its weight 1, that of the others 0"),
+    "label_weight": ([STRING, FLOAT], "an instrument, by name or number, and its weight in the blend"),
     "reset": ([BOOL], "forget the past: histories to silence, noise to its start"),
 }
 CONTINUOUS = ("temperature", "fill")  # attributes that codes have no use for
+CONDITIONAL = ("label", "label_weight")  # that a model of one instrument has no use for
 
 
 class Shell(nn.Module):
@@ -46,6 +49,8 @@ class Shell(nn.Module):
     forward_decode_state: list[Tensor]
     latent_scale: Tensor
     latent_bias: Tensor
+    label_weights: Tensor
+    labels: list[str]
 
     def __init__(self, net: Autoencoder, completion: Completion, streaming: bool) -> None:
         super().__init__()
@@ -58,7 +63,10 @@ class Shell(nn.Module):
         self.channels, self.discrete = config.channels, net.latent.discrete
         self.codes = net.latent.kept  # channels of what `encode` gives
         self.latents = config.latent if self.discrete else self.codes
-        self.attributes = [name for name in ATTRIBUTES if not self.discrete or name not in CONTINUOUS]
+        self.labels = list(config.labels)
+        self.condition = condition_state(net.decoder)  # its place in the state of `back`
+        missing = (CONTINUOUS if self.discrete else ()) + (() if self.labels else CONDITIONAL)
+        self.attributes = [name for name in ATTRIBUTES if name not in missing]
         self.hop_samples, self.sample_rate_hz = config.hop_samples, config.sample_rate_hz
         self.streaming = streaming
         self.encode_state, self.decode_state = [], []
@@ -68,6 +76,9 @@ class Shell(nn.Module):
         self.last_bias: tuple[int, float] = (0, 0.0)
         self.register_buffer("latent_scale", torch.ones(self.latents, 1))
         self.register_buffer("latent_bias", torch.zeros(self.latents, 1))
+        self.register_buffer("label_weights", torch.eye(max(1, len(self.labels)))[0])
+        self.last_label = self.labels[0] if self.labels else ""
+        self.last_label_weight: tuple[str, float] = (self.last_label, 1.0)
         self._describe("forward", [self.channels, 1, self.channels, 1], "audio in", "audio out")
         word = "code" if self.discrete else "latent"
         self._describe("encode", [self.channels, 1, self.codes, self.hop_samples], "audio in", word)
@@ -99,7 +110,7 @@ class Shell(nn.Module):
         if self.streaming and len(state) > 0 and state[0].size(0) == x.size(0) and state[0].device == x.device:
             return state
         if decoding:
-            return self.seeded(self.back.initial_state(x) + self.completion.initial_state(x))
+            return self.labelled(self.seeded(self.back.initial_state(x) + self.completion.initial_state(x)))
         return self.seeded(self.front.initial_state(x) + self.latent.initial_state(x))
 
     def seeded(self, state: list[Tensor]) -> list[Tensor]:
@@ -109,6 +120,15 @@ class Shell(nn.Module):
             if s.dtype == torch.int64:
                 s = torch.stack([torch.full_like(s[0], self.seed), s[1], torch.full_like(s[2], int(self.noise))])
             out.append(s)
+        return out
+
+    def labelled(self, state: list[Tensor]) -> list[Tensor]:
+        """The same histories of a decoder with this object's weights of the labels."""
+        if self.condition < 0 or len(state) == 0:
+            return state
+        out: list[Tensor] = []
+        for i, s in enumerate(state):
+            out.append(self.label_weights.to(s).expand_as(s) if i == self.condition else s)
         return out
 
     def analyse(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -205,6 +225,14 @@ class Shell(nn.Module):
         return self.last_bias
 
     @torch.jit.export
+    def get_label(self) -> str:
+        return self.last_label
+
+    @torch.jit.export
+    def get_label_weight(self) -> tuple[str, float]:
+        return self.last_label_weight
+
+    @torch.jit.export
     def get_reset(self) -> bool:
         return False
 
@@ -226,6 +254,41 @@ class Shell(nn.Module):
         self.latent_bias = self.latent_bias.index_fill(0, torch.tensor([latent], device=self.latent_bias.device), value)
         self.last_bias = (latent, value)
         self.shaped = True
+        return 0
+
+    def label_number(self, label: str) -> int:
+        """Of a label by name, else by number; -1: there is none."""
+        for i, name in enumerate(self.labels):
+            if name == label:
+                return i
+        if label.isdigit() and len(label) < 9 and int(label) < len(self.labels):
+            return int(label)
+        return -1
+
+    def weigh(self, weights: Tensor) -> None:
+        self.label_weights = weights
+        self.decode_state = self.labelled(self.decode_state)
+        self.forward_decode_state = self.labelled(self.forward_decode_state)
+
+    @torch.jit.export
+    def set_label(self, label: str) -> int:
+        number = self.label_number(label)
+        if number < 0:
+            return -1
+        self.last_label = self.labels[number]
+        self.last_label_weight = (self.last_label, 1.0)
+        which = torch.tensor([number], device=self.label_weights.device)
+        self.weigh(torch.zeros_like(self.label_weights).index_fill(0, which, 1.0))
+        return 0
+
+    @torch.jit.export
+    def set_label_weight(self, label: str, weight: float) -> int:
+        number = self.label_number(label)
+        if number < 0 or not abs(weight) <= 10.0:
+            return -1
+        self.last_label_weight = (self.labels[number], weight)
+        which = torch.tensor([number], device=self.label_weights.device)
+        self.weigh(self.label_weights.index_fill(0, which, weight))
         return 0
 
     @torch.jit.export

@@ -50,19 +50,35 @@ def script(loaded: torch.jit.ScriptModule, shell: Shell, trained: Trained) -> li
         want = reference(trained, shell.codes, nn.functional.pad(x, (0, late)))[
             ..., shell.delay : shell.delay + x.shape[2]
         ]
-    return [*findings, _close("forward against the trained network", got, want)]
+    findings.append(_close("forward against the trained network", got, want))
+    return findings + ([_blended(loaded, shell, trained, x)] if shell.labels else [])
+
+
+def _blended(loaded: torch.jit.ScriptModule, shell: Shell, trained: Trained, x: Tensor) -> str:
+    """A blend of the last label and the first, which then plays alone again."""
+    blend = torch.zeros(len(shell.labels))
+    blend[0], blend[-1] = 0.25, 0.75
+    loaded.set_label(shell.labels[-1])
+    for label in (0, len(shell.labels) - 1):
+        loaded.set_label_weight(shell.labels[label], float(blend[label]))
+    got = _run(loaded, "forward", x, [x.shape[2]])
+    loaded.set_label(shell.labels[0])
+    late = 0 if shell.streaming else -(-shell.delay // shell.hop_samples) * shell.hop_samples
+    want = reference(trained, shell.codes, nn.functional.pad(x, (0, late)), blend)
+    want = want if shell.streaming else want[..., shell.delay : shell.delay + x.shape[2]]
+    return _close("a blend of labels against the trained network", got, want)
 
 
 @torch.no_grad()
-def reference(trained: Trained, kept: int, x: Tensor) -> Tensor:
+def reference(trained: Trained, kept: int, x: Tensor, labels: Tensor | None = None) -> Tensor:
     """What the trained network itself, unfolded, gives for x with the `kept` strongest components, or first quantisers,
-    and no noise.
+    and no noise; as these weights of labels (labels,), or the first.
 
     Folding makes zero stand for the mean latent, so the past of the decoder's first convolution is the mean here too.
     """
     net, p = trained.net, trained.principal
     z = net.latent.limited(net.encoder(net.analysis(x)), p.mean, p.components, kept)
-    state = net.decoder.initial_state(z)
+    state = net.decoder_state(z, None if labels is None else labels.expand(len(z), -1), 0)
     state = [s * torch.tensor([1, 1, 0]) if s.dtype == torch.int64 else s for s in state]
     state[0] = p.mean.expand_as(state[0])
     bands, _ = net.decoder.step(z, state)

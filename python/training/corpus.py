@@ -48,6 +48,7 @@ class Recording:
     sample_rate_hz: int
     path: Path
     first_frame: int = 0
+    label: int = 0  # into Corpus.labels
 
     @property
     def digest(self) -> str:
@@ -86,6 +87,7 @@ class Report:
     kept: int = 0
     seconds: float = 0.0
     validation_seconds: float = 0.0
+    labels: dict[str, float] = field(default_factory=dict)  # seconds of each
     skipped: list[tuple[str, str]] = field(default_factory=list)  # (kind, message)
     warnings: list[str] = field(default_factory=list)
 
@@ -99,9 +101,12 @@ class Report:
         reasons = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
         skipped = f"; skipped {len(self.skipped)}: {reasons}" if self.skipped else ""
         more = len(self.skipped) - examples
+        each = ", ".join(f"{label} {seconds:.1f} s" for label, seconds in self.labels.items())
+        labels = [f"labels: {each}"] if self.labels else []
         return [
             f"corpus: {self.kept} recordings, {self.seconds:.1f} s at {self.sample_rate_hz} Hz, "
             f"{self.validation_seconds:.1f} s of it held out{skipped}",
+            *labels,
             *(f"skipped {message}" for _, message in self.skipped[:examples]),
             *([f"skipped {more} more"] if more > 0 else []),
             *(f"warning: {warning}" for warning in self.warnings),
@@ -117,6 +122,7 @@ class Corpus:
     train: list[Recording]
     validation: list[Recording]
     report: Report
+    labels: tuple[str, ...] = ()
 
 
 def build_corpus(
@@ -127,14 +133,16 @@ def build_corpus(
     validation_share: float = 0.1,
     seed: int = 0,
     quiet: bool = False,
+    labelled: bool = False,
 ) -> Corpus:
     """Decode every sound below `folder` into `cache` and split the recordings.
 
     A rate of None takes the one of most seconds if that is 44.1 or 48 kHz, else 48 kHz. Cached recordings
     are named by the hash of the file's bytes, rate and channels and appear by renaming, so an interrupted
     build goes on where it stopped, several may run at once, and a moved or renamed file is not decoded
-    again. Unusable files are skipped with a reason in the report. Raises RavelError when the folder is
-    missing or has nothing to train on, and for a full disk.
+    again. Unusable files are skipped with a reason in the report. `labelled`: each sub-folder is a label, all of which
+    are held out from alike. Raises RavelError when the folder is missing or has nothing to train on, for recordings
+    without a label or with one only, and for a full disk.
     """
     if not 0 < validation_share < 1:
         raise RavelError(f"a validation share of {validation_share} holds out nothing or all: give e.g. 0.1")
@@ -143,15 +151,28 @@ def build_corpus(
     sources = _probe_all(folder, cache, skipped)
     rate = sample_rate_hz or majority_rate(source.info for source in sources)
     report = Report(rate, skipped=skipped)
+    if labelled:
+        _require_sub_folders(folder, sources)
     sources = _without_duplicates(sources, report)
     recordings = _decode_all(sources, cache, rate, channels, report, quiet)
     if not recordings:
         raise RavelError(_nothing_usable(folder, report))
-    train, validation = split(recordings, validation_share, seed, report.warnings)
+    labels: tuple[str, ...] = ()
+    if labelled:
+        recordings, labels = _with_labels(folder, recordings, report)
+    train: list[Recording] = []
+    validation: list[Recording] = []
+    for index, group in _by_label(recordings).items():
+        said: list[str] = []
+        learned, held_out = split(group, validation_share, seed, said)
+        train, validation = train + learned, validation + held_out
+        report.warnings += [f"{labels[index]}: {text}" if labels else text for text in said]
     report.kept = len(recordings)
     report.seconds = sum(recording.frames for recording in recordings) / rate
     report.validation_seconds = sum(recording.frames for recording in validation) / rate
-    return Corpus(rate, channels, train, validation, report)
+    for index, label in enumerate(labels):
+        report.labels[label] = sum(r.frames for r in recordings if r.label == index) / rate
+    return Corpus(rate, channels, train, validation, report, labels)
 
 
 def majority_rate(infos: Iterable[AudioInfo]) -> int:
@@ -180,6 +201,40 @@ def find_audio(folder: Path) -> Iterator[Path]:
             sounds = Path(name).suffix.lower() in AUDIO_EXTENSIONS | UNSUPPORTED_EXTENSIONS
             if sounds and not name.startswith("."):
                 yield Path(parent, name)
+
+
+def _label(name: str) -> str:
+    """The sub-folder that a recording of this relative name lies in, or nothing."""
+    folder, slash, _ = name.partition("/")
+    return folder if slash else ""
+
+
+def _require_sub_folders(folder: Path, sources: Sequence[_Source]) -> None:
+    stray = [source.name for source in sources if not _label(source.name)]
+    if stray:
+        raise RavelError(
+            f"{len(stray)} of {len(sources)} recordings lie in {folder} itself, {stray[0]} the first: with --labels "
+            "folders each belongs into the sub-folder of its label"
+        )
+
+
+def _with_labels(
+    folder: Path, recordings: Sequence[Recording], report: Report
+) -> tuple[list[Recording], tuple[str, ...]]:
+    labels = tuple(sorted({_label(recording.name) for recording in recordings}))
+    if len(labels) < 2:
+        raise RavelError(
+            f"{folder} has usable recordings of one label only, {labels[0]}: add a sub-folder of another instrument, "
+            "or leave --labels out"
+        )
+    return [replace(r, label=labels.index(_label(r.name))) for r in recordings], labels
+
+
+def _by_label(recordings: Sequence[Recording]) -> dict[int, list[Recording]]:
+    groups: dict[int, list[Recording]] = defaultdict(list)
+    for recording in recordings:
+        groups[recording.label].append(recording)
+    return dict(sorted(groups.items()))
 
 
 def split(
@@ -236,31 +291,42 @@ class Crops:
         self.gap_samples = crop_samples // 16
         lengths = np.array([recording.frames + self.gap_samples for recording in self.recordings])
         self._ends = np.cumsum(lengths)
+        labels = np.array([recording.label for recording in self.recordings])
+        self._alike = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
 
     def batch(self, index_start: int, count: int) -> torch.Tensor:
         """Items `index_start` .. `index_start + count - 1`: float32 (count, channels, crop_samples).
 
         Item i is a pure function of (seed, i), so resuming and distributing need no state.
         """
-        return torch.from_numpy(np.stack([self.item(index_start + i) for i in range(count)]))
+        return self.labelled(index_start, count)[0]
+
+    def labelled(self, index_start: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same items, and the label of each, int64 (count,): a crop never mixes two."""
+        audio, labels = zip(*(self._item(index_start + i) for i in range(count)), strict=True)
+        return torch.from_numpy(np.stack(audio)), torch.tensor(labels)
 
     def item(self, index: int) -> Audio:
         """One crop, (channels, crop_samples)."""
+        return self._item(index)[0]
+
+    def _item(self, index: int) -> tuple[Audio, int]:
         rng = np.random.default_rng([self.seed, index])
         if self.augment is None:
             return self._window(self.crop_samples, rng)
         ratio = self.augment.draw_rate(rng)
-        audio = self._window(round(self.crop_samples * ratio), rng)
+        audio, label = self._window(round(self.crop_samples * ratio), rng)
         if ratio != 1.0:
             audio = change_rate(audio, ratio, self.crop_samples)
-        return self.augment.apply(audio, self.recordings[0].sample_rate_hz, rng)
+        return self.augment.apply(audio, self.recordings[0].sample_rate_hz, rng), label
 
-    def _window(self, frames: int, rng: np.random.Generator) -> Audio:
+    def _window(self, frames: int, rng: np.random.Generator) -> tuple[Audio, int]:
         out = np.zeros((self.recordings[0].channels, frames), np.float32)
         place = int(rng.integers(self._ends[-1]))
         chosen = int(np.searchsorted(self._ends, place, side="right"))
         start = place - (int(self._ends[chosen - 1]) if chosen else 0)
-        filled = 0
+        label, filled = self.recordings[chosen].label, 0
+        alike = self._alike[label]
         while filled < frames:
             recording = self.recordings[chosen]
             piece = recording.read(min(start, recording.frames), frames - filled)
@@ -271,8 +337,8 @@ class Crops:
             out[:, filled : filled + length] = piece
             gap = self.gap_samples - max(0, start - recording.frames)
             filled += length + gap
-            chosen, start = int(rng.integers(len(self.recordings))), 0
-        return out
+            chosen, start = int(alike[rng.integers(len(alike))]), 0
+        return out, label
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ..model.autoencoder import Autoencoder
+from ..model.condition import one_hot
 from ..model.config import Config, TrainingConfig
 from ..runs import Run
 from . import checkpoint
@@ -90,13 +91,13 @@ class Trainer:
         began = time.monotonic() - p.seconds
         seen: defaultdict[str, list[Tensor]] = defaultdict(list)
         with report, Interrupt() as interrupt:
-            for x in self._batches():
+            for x, labels in self._batches():
                 if self._share() >= 1.0 or self._agreed(interrupt.asked):
                     break
                 if p.phase == 1 and self._phase_1_is_over():
                     self._begin_phase_2()
                     report.say(f"phase 2 from step {p.step}: encoder frozen, adversarial fine-tuning")
-                for name, value in self.train_step(x).items():
+                for name, value in self.train_step(x, labels).items():
                     seen[name].append(value)
                 p.step += 1
                 p.seconds = self._agreed(time.monotonic() - began)
@@ -116,21 +117,26 @@ class Trainer:
         """The first process's word: all must end, and change phase, at the same step."""
         return self.fabric.broadcast(value) if self.fabric.world_size > 1 else value
 
-    def _batches(self) -> Iterator[Tensor]:
-        """Crops for this process, loaded a step ahead; item numbers follow the step, so nothing needs to be stored."""
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Crops for this process and weights of their labels, where there are any; loaded a step ahead. Item numbers
+        follow the step, so nothing needs to be stored."""
         count, world, rank = self.config.training.batch, self.fabric.world_size, self.fabric.global_rank
 
-        def load(step: int) -> Tensor:
-            return self.crops.batch((step * world + rank) * count, count)
+        def load(step: int) -> tuple[Tensor, Tensor]:
+            return self.crops.labelled((step * world + rank) * count, count)
 
         with ThreadPoolExecutor(1) as pool:
-            ahead: Future[Tensor] = pool.submit(load, self.progress.step)
+            ahead: Future[tuple[Tensor, Tensor]] = pool.submit(load, self.progress.step)
             step = self.progress.step
             while True:
-                batch = ahead.result()
+                batch, labels = ahead.result()
                 step += 1
                 ahead = pool.submit(load, step)
-                yield batch.to(self.fabric.device, non_blocking=True)
+                weights = one_hot(labels, len(self.corpus.labels)) if self.corpus.labels else None
+                yield self._here(batch), None if weights is None else self._here(weights)
+
+    def _here(self, x: Tensor) -> Tensor:
+        return x.to(self.fabric.device, non_blocking=True)
 
     def _share(self) -> float:
         """How much of the run is done, 0..1."""
@@ -148,15 +154,19 @@ class Trainer:
 
     # -- one step -----------------------------------------------------------------------------------------------
 
-    def train_step(self, x: Tensor) -> dict[str, Tensor]:
-        """One optimiser step on x (B, channels, T); returns the terms as they were minimised."""
+    def train_step(self, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """One optimiser step on x (B, channels, T) of these labels; returns the terms as they were minimised."""
         self._set_learning_rates()
         eps = self._gaussians(x)
         if self.progress.phase == 1:
-            return self._generator_step(self.objective_ddp(x, eps, self.beta(), noise_seed=self.progress.step))
+            return self._generator_step(
+                self.objective_ddp(x, eps, self.beta(), noise_seed=self.progress.step, labels=labels)
+            )
         if self.progress.step % self.config.training.discriminator_every == 0:
-            return self._discriminator_step(*self.objective.reconstruct(x, eps, self.progress.step))
-        reconstruction = self.objective_ddp(x, eps, 0.0, encoder_frozen=True, noise_seed=self.progress.step)
+            return self._discriminator_step(*self.objective.reconstruct(x, eps, self.progress.step, labels))
+        reconstruction = self.objective_ddp(
+            x, eps, 0.0, encoder_frozen=True, noise_seed=self.progress.step, labels=labels
+        )
         reconstruction.terms |= self._adversarial(reconstruction)
         return self._generator_step(reconstruction)
 
@@ -316,6 +326,7 @@ class Trainer:
                 "recordings": self.corpus.report.kept,
                 "seconds": self.corpus.report.seconds,
                 "held_out_seconds": self.corpus.report.validation_seconds,
+                "labels": self.corpus.report.labels,
             },
         }
         return {

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from ..model.autoencoder import Autoencoder
 from ..model.config import TrainingConfig
-from ..model.noise import reseeded
 from .losses import SpectralDistance
 
 
@@ -38,16 +37,23 @@ class Objective(nn.Module):
         self.band_delay = net.decoder.delay - net.analysis.delay
 
     def forward(
-        self, x: Tensor, eps: Tensor, beta: float, encoder_frozen: bool = False, noise_seed: int = 0
+        self,
+        x: Tensor,
+        eps: Tensor,
+        beta: float,
+        encoder_frozen: bool = False,
+        noise_seed: int = 0,
+        labels: Tensor | None = None,
     ) -> Reconstruction:
-        """x (B, channels, T), eps Gaussians (B, latent, T / hop). In phase 2 only the decoder learns."""
+        """x (B, channels, T), eps Gaussians (B, latent, T / hop), weights of labels (B, labels), which only the decoder
+        is told. In phase 2 only the decoder learns."""
         net = self.net
         with torch.no_grad():
             bands = net.analysis(x)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             with torch.set_grad_enabled(torch.is_grad_enabled() and not encoder_frozen):
                 z, cost = net.latent.draw(net.encoder(bands), eps)
-            out_bands = self._decode(z, noise_seed)
+            out_bands = self._decode(z, noise_seed, labels)
         y = net.synthesis(out_bands)
         real, fake = _aligned(x, y, net.delay)
         terms = {"spectral": self.distance(fake, real)}
@@ -59,18 +65,19 @@ class Objective(nn.Module):
         return Reconstruction(real, fake, terms)
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor, eps: Tensor, noise_seed: int = 0) -> tuple[Tensor, Tensor]:
+    def reconstruct(
+        self, x: Tensor, eps: Tensor, noise_seed: int = 0, labels: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The aligned pair (real, fake) without losses: what a discriminator step needs."""
         net = self.net
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             z, _ = net.latent.draw(net.encoder(net.analysis(x)), eps)
-            out_bands = self._decode(z, noise_seed)
+            out_bands = self._decode(z, noise_seed, labels)
         return _aligned(x, net.synthesis(out_bands), net.delay)
 
-    def _decode(self, z: Tensor, noise_seed: int) -> Tensor:
+    def _decode(self, z: Tensor, noise_seed: int, labels: Tensor | None) -> Tensor:
         """Bands in float32; each step hears other noise, or the decoder would learn one realisation by heart."""
-        decoder = self.net.decoder
-        return decoder.step(z, reseeded(decoder.initial_state(z), noise_seed))[0].float()
+        return self.net.decode(z, labels, noise_seed).float()
 
 
 def _aligned(x: Tensor, y: Tensor, delay: int) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..model.autoencoder import Autoencoder
+from ..model.condition import one_hot
 from ..model.config import TrainingConfig
 from ..model.quantise import perplexity
 from .corpus import Corpus, Crops
@@ -30,7 +31,10 @@ class Result:
 
 
 class Validation:
-    """The same stretches of the held-out recordings every time, joined end to end, in chunks of about 4 s."""
+    """The same stretches of the held-out recordings every time, joined end to end, in chunks of about 4 s.
+
+    Where there are labels they follow one another, and each is heard as itself.
+    """
 
     def __init__(self, corpus: Corpus, net: Autoencoder, config: TrainingConfig, device: torch.device) -> None:
         self.net, self.device = net, device
@@ -38,13 +42,23 @@ class Validation:
         self.chunk = max(hop * round(CHUNK_SECONDS * corpus.sample_rate_hz / hop), -(-(net.delay + 4096) // hop) * hop)
         budget = int(config.validation_seconds * corpus.sample_rate_hz)
         each = max(self.chunk // 4, budget // len(corpus.validation))
-        sound = [torch.from_numpy(r.read(0, min(each, r.frames))) for r in corpus.validation]
-        joined = torch.cat(sound, 1)[:, : max(budget, self.chunk)]
-        joined = torch.nn.functional.pad(joined, (0, max(0, self.chunk - joined.shape[1])))
-        count = joined.shape[1] // self.chunk
-        self.chunks = joined[:, : count * self.chunk].unflatten(1, (count, self.chunk)).transpose(0, 1)
+        chunks: list[Tensor] = []
+        self.labels: list[int] = []  # of each chunk
+        self.names = corpus.labels
+        for label in range(max(1, len(corpus.labels))):
+            sound = [torch.from_numpy(r.read(0, min(each, r.frames))) for r in corpus.validation if r.label == label]
+            some = self._chunks(torch.cat(sound, 1), budget // max(1, len(corpus.labels)))
+            chunks.append(some)
+            self.labels += [label] * len(some)
+        self.chunks = torch.cat(chunks)
         self.relative = SpectralDistance(log_floor=config.log_floor, log_weight=0.0).to(device)
         self.log = SpectralDistance(log_floor=config.log_floor, relative_weight=0.0).to(device)
+
+    def _chunks(self, joined: Tensor, budget: int) -> Tensor:
+        joined = joined[:, : max(budget, self.chunk)]
+        joined = torch.nn.functional.pad(joined, (0, max(0, self.chunk - joined.shape[1])))
+        count = joined.shape[1] // self.chunk
+        return joined[:, : count * self.chunk].unflatten(1, (count, self.chunk)).transpose(0, 1)
 
     @torch.no_grad()
     def run(self, phase: int) -> Result:
@@ -69,6 +83,7 @@ class Validation:
         kept = net.latent.temperature
         net.latent.temperature = temperature
         sums: dict[str, float] = {"relative": 0.0, "log": 0.0}
+        of_label = torch.zeros(max(1, len(self.names)))
         divergence = torch.zeros(net.latent.size)
         counts = torch.zeros(0)
         pair = (torch.zeros(0), torch.zeros(0))
@@ -76,10 +91,11 @@ class Validation:
             for i in range(len(self.chunks)):
                 x = self.chunks[i : i + 1].to(self.device)
                 h = net.encoder(net.analysis(x))
-                y = net.synthesis(net.decoder(net.latent(h)))
+                y = net.synthesis(net.decode(net.latent(h), self._weights(i)))
                 real, fake = x[..., : x.shape[-1] - net.delay], y[..., net.delay :]
-                sums["relative"] += float(self.relative(fake, real))
-                sums["log"] += float(self.log(fake, real))
+                found = {"relative": float(self.relative(fake, real)), "log": float(self.log(fake, real))}
+                sums = {name: value + found[name] for name, value in sums.items()}
+                of_label[self.labels[i]] += sum(found.values()) / self.labels.count(self.labels[i])
                 _, cost = net.latent.draw(h, torch.zeros_like(net.latent.centre(h)))
                 divergence += cost.cpu()
                 taken = net.latent.counts(h)
@@ -92,4 +108,10 @@ class Validation:
             each = perplexity(counts)
             scores["perplexity"] = float(each.mean())
             scores |= {f"perplexity of quantiser {i}": float(value) for i, value in enumerate(each)}
+        scores |= {f"distance of {name}": float(value) for name, value in zip(self.names, of_label)}
         return {"distance": scores["relative"] + scores["log"], **scores}, divergence / len(self.chunks), *pair
+
+    def _weights(self, chunk: int) -> Tensor | None:
+        if not self.names:
+            return None
+        return one_hot(torch.tensor([self.labels[chunk]], device=self.device), len(self.names))

@@ -184,6 +184,10 @@ Signal layer(const Node&, const graph::Fill& fill, Signal x) {
   return x;
 }
 
+Signal layer(const Node&, const graph::Condition& condition, const Signal& x) {
+  return mapped(x, [&](std::size_t c, double v) { return v + condition.table[c]; });
+}
+
 // A code's vector: values of a codebook (quantisers, codes, size).
 std::vector<double> vector(const std::vector<float>& codebook, int codes, int quantiser, int code, std::size_t size) {
   const auto* first = codebook.data() + (index(quantiser) * index(codes) + index(code)) * size;

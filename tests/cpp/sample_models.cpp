@@ -107,6 +107,12 @@ class Builder {
     node["offset"] = add("completion.offset", {size}, draw(size, 0.3F));
     return with_codes(std::move(node), size, quantisers, codes);
   }
+  json condition(const std::string& name, int width, int labels) {
+    json node = base("condition", name, width, width);
+    node["labels"] = labels;
+    node["table"] = add(name + ".table", {labels, width}, draw(labels * width, 0.5F));
+    return node;
+  }
   json serial(const std::string& name, const std::vector<json>& layers) {
     json node = base("serial", name, layers.front()["in"], layers.back()["out"]);
     node["layers"] = layers;
@@ -164,7 +170,7 @@ class Builder {
 
 struct Shape {
   int channels, hop, latents, latent_size;
-  int quantisers = 0, codes = 0;
+  int quantisers = 0, codes = 0, labels = 0;
 
   int played() const { return quantisers > 0 ? quantisers : latents; }  // channels of `encode`
 };
@@ -199,10 +205,9 @@ void describe(SampleFile& file, const json& graph, const Shape& shape, bool bf16
     card["codes"] = {{"kind", "rvq"}, {"quantisers", shape.quantisers}, {"codes", shape.codes}};
     card["attributes"].erase("temperature");
   }
-  file.metadata = {{"format", "ravel"},
-                   {"version", shape.quantisers > 0 ? "2" : "1"},
-                   {"graph", graph.dump()},
-                   {"card", card.dump()}};
+  for (int i = 0; i < shape.labels; ++i) card["labels"].push_back("label " + std::to_string(i));
+  const char* version = shape.labels > 0 || shape.quantisers > 0 ? "2" : "1";
+  file.metadata = {{"format", "ravel"}, {"version", version}, {"graph", graph.dump()}, {"card", card.dump()}};
 }
 
 void add_golden(Builder& build, const Shape& shape, int hops) {
@@ -277,6 +282,7 @@ json head(Builder& build, const SampleOptions& o) {
 json decoder(Builder& build, const SampleOptions& o) {
   int width = o.width << o.strides.size();
   std::vector<json> layers{build.conv("decoder.0", o.latent_size, width, {.kernel = 3, .bias = true})};
+  if (o.labels > 0) layers.push_back(build.condition("decoder.condition", width, o.labels));
   for (std::size_t i = o.strides.size(); i-- > 0;) {
     const std::string at = "decoder." + std::to_string(o.strides.size() - i);
     layers.push_back(build.activation(at + ".act", width));
@@ -363,7 +369,8 @@ SampleFile every_op(const SampleOptions& o) {
       discrete ? build.codebook(o.latent_size, o.quantisers, o.codes) : build.fill(o.kept, o.latent_size, 0);
   const json graph = {{"front", front}, {"latent", latent}, {"completion", completion}, {"back", back}};
   const Shape shape{o.channels,    hop,          discrete ? o.latent_size : o.kept,
-                    o.latent_size, o.quantisers, discrete ? o.codes : 0};
+                    o.latent_size, o.quantisers, discrete ? o.codes : 0,
+                    o.labels};
   describe(build.file, graph, shape, o.bf16);
   add_golden(build, shape, 12);
   fill_golden(build.file, o.channels);
@@ -397,11 +404,17 @@ SampleFile echo(const EchoOptions& o) {
     in[static_cast<std::size_t>(i) * size + i] = o.gain;
     out[static_cast<std::size_t>(i) * size + i] = 1.0F;
   }
+  std::vector<json> layers{scatter, build.delay("back.1", o.channels, o.delay_samples)};
+  if (o.labels > 0) {
+    layers.insert(layers.begin(), build.condition("back.condition", size, o.labels));
+    auto& table = build.file.tensor("back.condition.table").values;
+    for (std::size_t i = 0; i < table.size(); ++i) table[i] = static_cast<float>(i / static_cast<std::size_t>(size));
+  }
   const json graph = {{"front", build.serial("front", {gather, build.delay("front.1", 2 * size, o.delay_frames)})},
                       {"latent", build.variational(size, size, 1)},
                       {"completion", build.fill(size, size, 0)},
-                      {"back", build.serial("back", {scatter, build.delay("back.1", o.channels, o.delay_samples)})}};
-  describe(build.file, graph, {o.channels, o.hop, size, size}, false);
+                      {"back", build.serial("back", layers)}};
+  describe(build.file, graph, {o.channels, o.hop, size, size, 0, 0, o.labels}, false);
   json card = json::parse(build.file.metadata["card"]);
   card["sample_rate_hz"] = o.sample_rate_hz;
   card["methods"]["encode"]["delay_samples"] = o.delay_frames * o.hop;

@@ -39,6 +39,7 @@ struct SampleOptions {
   int latent_size = 6, kept = 4;
   bool sphere = false;            // behind the encoder
   int quantisers = 0, codes = 5;  // quantisers above 0: a discrete latent
+  int labels = 0;                 // above 0: the decoder is conditioned
   bool bf16 = false;              // weights of encoder and decoder
   bool snake = false;             // in place of leaky ReLU (one snake is there anyway)
   bool noise = true;              // the filtered-noise branch; needs 4 band frames a hop
@@ -60,6 +61,7 @@ struct EchoOptions {
   int delay_frames = 0;   // of the encoder
   int sample_rate_hz = 44100;
   float gain = 1;  // of the encoder
+  int labels = 0;  // above 0: label i adds i to every sample
 };
 SampleFile echo(const EchoOptions& options = {});
 

@@ -38,7 +38,9 @@ std::vector<std::shared_ptr<const Model>> models(Isa isa = best_isa()) {
   codes.sphere = true;
   codes.quantisers = 3;
   codes.codes = 21;  // no multiple of a panel
-  return {load({}, isa), load(stereo, isa), load(bf16, isa), load(codes, isa)};
+  test::SampleOptions labels;
+  labels.labels = 3;
+  return {load({}, isa), load(stereo, isa), load(bf16, isa), load(codes, isa), load(labels, isa)};
 }
 
 constexpr Method kMethods[] = {Method::forward, Method::encode, Method::decode};
@@ -237,6 +239,43 @@ TEST_CASE("reset forgets, the seed repeats, controls act") {
   run(early, *model, Method::decode, z, hops);
   CHECK(run(late, *model, Method::decode, z, hops) != run(early, *model, Method::decode, z, hops));
   CHECK(run(late, *model, Method::decode, z, hops) == run(early, *model, Method::decode, z, hops));
+}
+
+TEST_CASE("labels: the first plays, only the decoder hears them, a blend lies between at the bias") {
+  test::SampleOptions options;
+  options.labels = 3;
+  const auto model = load(options);
+  const auto plays = [&](Method method, std::vector<float> weights, std::shared_ptr<const Model> m = nullptr) {
+    if (!m) m = model;
+    Engine engine(m, method, {.max_hops = 4});
+    for (std::size_t i = 0; i < weights.size(); ++i) engine.set_label_weight(static_cast<int>(i), weights[i]);
+    return run(engine, *m, method, input(*m, method, 1, 8), {1, 4, 3});
+  };
+  const Audio first = plays(Method::forward, {});
+  CHECK(first == plays(Method::forward, {1, 0, 0}));
+  CHECK(first != plays(Method::forward, {0, 1, 0}));
+  CHECK(plays(Method::encode, {}) == plays(Method::encode, {0, 1, 0}));
+  // out of range: ignored
+  Engine engine(model, Method::forward);
+  engine.set_label_weight(-1, 5), engine.set_label_weight(3, 5);
+  CHECK(run(engine, *model, Method::forward, input(*model, Method::forward, 1, 8), std::vector<int>(8, 1)) == first);
+
+  // tables: rows exchanged are labels exchanged; a row that is a blend is the blend
+  test::SampleFile file = test::every_op(options);
+  auto& table = file.tensor("decoder.condition.table").values;
+  const std::size_t width = table.size() / 3;
+  const std::vector<float> was = table;
+  for (std::size_t c = 0; c < width; ++c) {
+    table[c] = was[width + c];
+    table[width + c] = was[c];
+    table[2 * width + c] = 0.25F * was[c] + 0.75F * was[width + c];
+  }
+  const auto bytes = file.bytes();
+  const auto changed = Model::parse(bytes.data(), bytes.size());
+  CHECK(plays(Method::forward, {0, 1, 0}, changed) == first);
+  CHECK(plays(Method::forward, {1, 0, 0}, changed) == plays(Method::forward, {0, 1, 0}));
+  const Audio blend = plays(Method::forward, {0.25F, 0.75F, 0}), row = plays(Method::forward, {0, 0, 1}, changed);
+  for (std::size_t t = 0; t < row[0].size(); ++t) CHECK(row[0][t] == doctest::Approx(blend[0][t]).epsilon(1e-4));
 }
 
 TEST_CASE("decode of encode is forward") {

@@ -144,6 +144,7 @@ TEST_CASE("all samples are sound") {
       CHECK(complaint(test::every_op({.channels = channels, .bf16 = on, .snake = on, .noise = !on}).bytes()) == "");
     }
   }
+  for (const int labels : {2, 256}) CHECK(complaint(test::every_op({.labels = labels}).bytes()) == "");
   for (const int quantisers : {1, 4}) CHECK(complaint(test::every_op({.quantisers = quantisers}).bytes()) == "");
   CHECK(complaint(test::every_op({.sphere = true}).bytes()) == "");
   CHECK(complaint(test::every_op({.width = 8, .strides = {4, 2, 1}, .latent_size = 1, .kept = 1}).bytes()) == "");
@@ -478,6 +479,46 @@ TEST_CASE("codes agree with their card, their codebooks and each other") {
   file = sample();
   file.metadata["version"] = "3";
   CHECK(complaint(file.bytes()) == "format version 3: this build reads 1 and 2; update Ravel");
+}
+
+TEST_CASE("labels agree with their table, and only the decoder has them") {
+  const auto changed = [](const char* part, const std::function<void(json&)>& change, int labels = 3) {
+    SampleFile file = test::every_op({.labels = labels});
+    json all = json::parse(file.metadata[part]);
+    change(all);
+    file.metadata[part] = all.dump();
+    return complaint(file.bytes());
+  };
+  const auto condition = [](json& graph) -> json& { return graph["back"]["layers"][0]["layers"][1]; };
+  const auto node = [&](const char* key, const json& value) {
+    return changed("graph", [&](json& graph) { condition(graph)[key] = value; });
+  };
+  const auto names = [&](const json& value) { return changed("card", [&](json& card) { card["labels"] = value; }); };
+  CHECK(node("op", "condition") == "");
+  CHECK(node("labels", 2) == "decoder.condition: has 2 labels, expects 3 here");
+  CHECK(node("labels", 0) == "decoder.condition: labels: expects a whole number from 1 to 256, got 0");
+  CHECK(node("out", 8) == "decoder.condition: out: 8, expects 16");
+  CHECK(node("table", nullptr) == "decoder.condition: table: expects a string, got null");
+  CHECK(node("weight", 1) == "decoder.condition: has an unknown field 'weight'");
+  CHECK(changed("graph", [&](json& g) { g["front"]["layers"].push_back(condition(g)); }) ==
+        "decoder.condition: has 3 labels, expects 0 here");
+  CHECK(names({"a", "b"}) == "decoder.condition: has 3 labels, expects 2 here");
+  CHECK(names({"a", "b", "b"}) == "card: labels: 'b' comes twice");
+  CHECK(names({"a", "b", ""}) == "card: labels: expects names of 1 to 320 bytes");
+  CHECK(names({"a", "b", 3}) == "card: labels: expects names of 1 to 320 bytes");
+  CHECK(names({"a"}) == "card: labels: expects 2 to 256, got 1");
+  CHECK(names("a") == "card: labels: expects an array, got 'a'");
+  CHECK(changed("card", [](json& card) { card.erase("labels"); }) == "decoder.condition: has 3 labels, expects 0 here");
+  CHECK(changed(
+            "card",
+            [](json& card) {
+              card["labels"] = {"a", "b"};
+            },
+            0) == "card: names 2 labels, the decoder has no condition");
+  SampleFile file = test::every_op({.labels = 2});
+  file.tensor("decoder.condition.table").values[3] = std::numeric_limits<float>::infinity();
+  CHECK(complaint(file.bytes()) ==
+        "decoder.condition: tensor decoder.condition.table is not finite at index 3; the training went wrong");
 }
 
 TEST_CASE("the card agrees with itself and with the graph") {

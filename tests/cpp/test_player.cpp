@@ -535,6 +535,44 @@ TEST_CASE("nothing that is turned makes a step") {
   CHECK(largest_step([](Player& p) { p.recall_snapshot(1); }) < hop_steps);
 }
 
+TEST_CASE("labels: weights are ramped within 20 ms, kept by later models, and add up") {
+  const ModelPointer model = echo({.hop = 16, .labels = 3});
+  Setup setup = fitting(model, Method::forward);
+  const int frames = 3000, ramp = static_cast<int>(0.02 * 44100);
+  const Audio x{std::vector<float>(2 * frames, 0.5F)};
+  for (const Mode mode : kModes) {
+    setup.mode = mode;
+    auto player = prepared(model, setup);
+    Audio y = play(*player, part(x, 0, frames), 1, blocks_of(frames, 100));
+    CHECK(y[0].back() == doctest::Approx(0.5));  // the first label
+    player->set_label(2);
+    const Audio rest = play(*player, part(x, frames, 2 * frames), 1, blocks_of(frames, 100));
+    float before = y[0].back(), step = 0;
+    int moving = 0;
+    for (const float now : rest[0]) {
+      step = std::max(step, std::abs(now - before));
+      moving += now != 0.5F && now != 2.5F ? 1 : 0;
+      before = now;
+    }
+    CHECK(before == doctest::Approx(2.5));
+    CHECK(step < 16 * 2.5F / ramp);  // a hop's share of the way
+    CHECK(moving > ramp - 50);
+    CHECK(moving < ramp + 50);
+    player->set_label_weight(1, 0.5F);
+    player->set_label_weight(2, -0.25F);
+    player->set_label_weight(-1, 5);
+    player->set_label_weight(1000, 5);
+    player->set_label_weight(0, std::numeric_limits<float>::quiet_NaN());
+    y = play(*player, part(x, 0, frames), 1, blocks_of(frames, 100));
+    CHECK(y[0].back() == doctest::Approx(0.5 + 0.5 - 0.5));
+    CHECK(player->load(echo({.hop = 32, .labels = 2})));
+    y = play(*player, part(x, 0, frames), 1, blocks_of(frames, 100));
+    CHECK(y[0].back() == doctest::Approx(1));  // label 1 by half
+    player->set_label_weight(1, 1e9F);
+    CHECK(player->label_weight(1) == 10);
+  }
+}
+
 TEST_CASE("latents: override, freeze, snapshots, morph") {
   const ModelPointer model = echo({.hop = 16});
   Setup setup = fitting(model, Method::encode);
@@ -812,7 +850,7 @@ TEST_CASE("modes by name; automatic is inline where a hop costs little and slice
 }
 
 TEST_CASE("while it plays, every control is turned and models are loaded") {
-  const ModelPointer models[] = {every_op(), echo(), echo({.hop = 32})};
+  const ModelPointer models[] = {every_op(), echo(), echo({.hop = 32, .labels = 3})};
   for (const Mode mode : kModes) {
     Setup setup = fitting(models[0], Method::forward);
     setup.mode = mode;
@@ -830,6 +868,7 @@ TEST_CASE("while it plays, every control is turned and models are loaded") {
         player->store_snapshot(any(2));
         player->recall_snapshot(any(2));
         player->set_seed(any(100));
+        player->set_label(any(3));
         if (any(20) == 0) player->request_reset();
         if (any(20) == 0) player->load(models[any(3)]);
         player->take_message();

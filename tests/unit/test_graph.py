@@ -27,6 +27,7 @@ Rows = NDArray[np.float64]
 Node = dict[str, Any]
 OPS = {"serial", "sum", "product", "conv1d", "upsample", "delay", "leaky_relu", "snake", "tanh", "amplitude"}
 OPS |= {"gated_half", "repeat", "filtered_noise", "variational", "fill", "quantise", "codebook", "sphere"}
+OPS |= {"condition"}
 FORMS = [(1, False), (2, False), (1, True), (2, True)]  # channels, centred
 
 
@@ -139,6 +140,9 @@ class Interpreter:
         rest = self.wander * self.gaussian(node, node["size"] - node["kept"], len(x))
         return np.concatenate([x, rest], 1)
 
+    def condition(self, node: Node, x: Rows) -> Rows:
+        return x + self.tensor(node, "table")[0]  # the golden pair is of the first label
+
     def sphere(self, node: Node, x: Rows) -> Rows:
         return x / np.linalg.norm(x, axis=1, keepdims=True) * x.shape[1] ** 0.5
 
@@ -209,6 +213,7 @@ def test_the_file_alone_plays_its_golden_pair(name: str, channels: int, centred:
     ("name", "weights", "overrides"),
     [
         ("low", "bf16", {}),
+        ("low", "bf16", {"labels": ("a", "b")}),
         ("low", "fp32", {"latent_kind": "spherical"}),
         ("v2-small", "bf16", {"latent_kind": "wasserstein"}),
         ("v2", "fp32", {"latent_kind": "vq", "quantisers": 1, "codes": 16}),

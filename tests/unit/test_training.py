@@ -81,10 +81,10 @@ def at_step(step: int, action: Callable[[], None], monkeypatch: pytest.MonkeyPat
     """Do something while a step is computed."""
     original = Trainer.train_step
 
-    def wrapped(self: Trainer, x: Tensor) -> dict[str, Tensor]:
+    def wrapped(self: Trainer, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         if self.progress.step == step:
             action()
-        return original(self, x)
+        return original(self, x, labels)
 
     monkeypatch.setattr(Trainer, "train_step", wrapped)
 

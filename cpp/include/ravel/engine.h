@@ -85,6 +85,8 @@ class Engine {
   // latent * scale + bias before decoding.
   void set_scale(int latent, float value) noexcept RAVEL_NONBLOCKING;
   void set_bias(int latent, float value) noexcept RAVEL_NONBLOCKING;
+  // Of a model with labels: the weight of one in what plays, a blend. At first the first plays alone.
+  void set_label_weight(int label, float weight) noexcept RAVEL_NONBLOCKING;
   // After scale and bias.
   void set_latent_hook(const LatentHook& hook) noexcept RAVEL_NONBLOCKING;
   void set_message_hook(const MessageHook& hook) noexcept;

@@ -47,6 +47,7 @@ struct Info {
   // A discrete model: `encode` gives and `decode` takes the numbers of `codes` codes, a channel a quantiser; its latents
   // are the components of what they stand for. 0: none.
   int quantisers = 0, codes = 0;
+  std::vector<std::string> labels;  // of the instruments that it plays; none: one instrument
   bool bf16_weights = false;
   float temperature = 0;              // default of the attribute
   std::array<MethodInfo, 3> methods;  // by Method

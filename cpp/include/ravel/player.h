@@ -122,6 +122,11 @@ class Player {
   bool get(Switch which) const noexcept;
   void set_latent(int latent, const LatentControl& control) noexcept;
   LatentControl latent(int latent) const noexcept;
+  // Of a model with labels: the weight of one in what plays, -10 .. 10, ramped. The first has 1 at the start, the others
+  // 0; a model that is exchanged takes them over by number. `set_label`: 1 for this one, 0 for all others.
+  void set_label_weight(int label, float weight) noexcept;
+  void set_label(int label) noexcept;
+  float label_weight(int label) const noexcept;
   float latent_value(int latent) const noexcept;  // as last played, for displays
   void store_snapshot(int slot) noexcept;         // 0 A, 1 B: the latents now playing
   void recall_snapshot(int slot) noexcept;        // freezes at it

@@ -26,6 +26,7 @@ const char* name(Op::Kind kind) noexcept {
     case Op::Kind::sphere: return "sphere";
     case Op::Kind::quantise: return "quantise";
     case Op::Kind::codebook: return "codebook";
+    case Op::Kind::condition: return "condition";
   }
   return "?";
 }
@@ -389,6 +390,15 @@ class Compiler {
     op.flops = double(codebook.quantisers) * op.size * op.rows_out;
     op.weight_bytes = 4.0 * codebook.quantisers * op.size;
     program_.shapes_latents = true;
+    return append_map(std::move(op), node.out_channels);
+  }
+
+  Value emit(const graph::Node& node, const graph::Condition& condition, Value x) {
+    Op op = map(Op::Kind::condition, node.name, x);
+    op.size = node.out_channels;
+    op.table = packer_.keep(&condition, condition.table);
+    op.flops = double(op.size) * (op.rows_out + 2.0 * condition.labels);
+    op.weight_bytes = 4.0 * condition.labels * op.size;
     return append_map(std::move(op), node.out_channels);
   }
 

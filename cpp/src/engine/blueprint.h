@@ -57,7 +57,8 @@ struct Op {
     latent,
     fill,
     quantise,
-    codebook
+    codebook,
+    condition
   };
 
   Kind kind = Kind::conv;
@@ -80,6 +81,7 @@ struct Op {
   int kept = 0, size = 0;          // latent, fill; codes: size of a vector
   int quantiser = 0;               // quantise: which one, and with its number as many codes as found
   int codes = 0, table = -1;  // quantise, codebook: vectors (quantisers, codes, size), index into Blueprint::tables
+                              // condition: (labels, size)
 
   double flops = 0, weight_bytes = 0;  // a hop and stream
 };

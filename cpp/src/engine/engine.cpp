@@ -55,6 +55,8 @@ class Ops final : public engine::Running {
     controls().temperature = model->info().temperature;
     controls().scale.assign(model->info().latents, 1.0f);
     controls().bias.assign(model->info().latents, 0.0f);
+    controls().labels.assign(model->info().labels.size(), 0.0f);
+    if (!controls().labels.empty()) controls().labels[0] = 1;
     in_frames = program_.in_frames;
     out_frames = program_.out_frames;
     late_slices = settings.slices == 0 ? 0 : core_start() + settings.core_slices - 1;
@@ -219,6 +221,11 @@ void Engine::set_scale(int latent, float value) noexcept {
 void Engine::set_bias(int latent, float value) noexcept {
   auto& bias = running_->controls().bias;
   if (latent >= 0 && latent < static_cast<int>(bias.size())) bias[static_cast<std::size_t>(latent)] = value;
+}
+
+void Engine::set_label_weight(int label, float weight) noexcept {
+  auto& labels = running_->controls().labels;
+  if (label >= 0 && label < static_cast<int>(labels.size())) labels[static_cast<std::size_t>(label)] = weight;
 }
 
 void Engine::set_latent_hook(const LatentHook& hook) noexcept { running_->controls().hook = hook; }

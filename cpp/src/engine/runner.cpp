@@ -41,6 +41,7 @@ std::size_t scratch_floats(const Op& op, const Program& program) {
   if (op.kind == Op::Kind::noise) return std::size_t(taps(op)) * program.noises[op.noise].channels;
   if (op.kind == Op::Kind::latent) return 3 * (std::size_t(op.size) + kernels::kSlackFloats);
   if (op.kind == Op::Kind::quantise) return std::size_t(kRowsAtOnce) * op.codes;
+  if (op.kind == Op::Kind::condition) return std::size_t(op.size);
   return 0;
 }
 
@@ -162,6 +163,7 @@ void Runner::run(const Unit& unit, int rows_in) noexcept {
     case Op::Kind::fill: fill(op, clock, rows_in); break;
     case Op::Kind::quantise: quantise(op, clock, rows_in); break;
     case Op::Kind::codebook: look_up(op, clock, rows_in); break;
+    case Op::Kind::condition: condition(op, clock, rows_in); break;
     default: map(op, clock, rows_in);
   }
   if (unit.closes) close(unit.op, rows_in, rows_out);
@@ -370,6 +372,26 @@ void Runner::look_up(const Op& op, const Clock& clock, int rows) noexcept {
       }
       for (int c = 0; c < op.size; ++c) y[c] = y[c] * controls.scale[c] + controls.bias[c];
       edit(y, op.size, stream);
+    }
+  }
+}
+
+// The blend first: rows of a call share it, and most labels weigh nothing.
+void Runner::condition(const Op& op, const Clock& clock, int rows) noexcept {
+  const float* table = blueprint_.tables[op.table].data();
+  float* blend = scratch_.data();
+  std::fill_n(blend, op.size, 0.0f);
+  for (const float weight : controls.labels) {
+    if (weight != 0) {
+      for (int c = 0; c < op.size; ++c) blend[c] += weight * table[c];
+    }
+    table += op.size;
+  }
+  for (int stream = 0; stream < streams_; ++stream) {
+    for (int t = 0; t < rows; ++t) {
+      const float* x = rows_[op.a.buffer].at<float>(clock.in - op.a.behind + t, 0, 0, stream);
+      float* y = rows_[op.raw].at<float>(clock.out + t, 0, 0, stream);
+      for (int c = 0; c < op.size; ++c) y[c] = x[c] + blend[c];
     }
   }
 }

@@ -51,6 +51,7 @@ class Runner {
   void fill(const Op& op, const Clock& clock, int rows) noexcept;
   void quantise(const Op& op, const Clock& clock, int rows) noexcept;
   void look_up(const Op& op, const Clock& clock, int rows) noexcept;
+  void condition(const Op& op, const Clock& clock, int rows) noexcept;
   void edit(float* z, int latents, int stream) noexcept;
   void remember_noise(const Op& op) noexcept;
 

@@ -20,6 +20,7 @@ struct Controls {
   bool noise = true;
   std::int64_t seed = 0;
   std::vector<float> scale, bias;  // a latent
+  std::vector<float> labels;       // weights
   LatentHook hook;
 };
 

@@ -1,6 +1,8 @@
 // Reads and checks the model card.
 #include "card.h"
 
+#include <algorithm>
+
 #include "fields.h"
 #include "text.h"
 
@@ -10,6 +12,7 @@ namespace {
 constexpr int kMaxRateHz = 1000000;
 constexpr int kMaxDelaySamples = 1 << 24;  // 6 minutes at 44.1 kHz
 constexpr std::size_t kMaxNameBytes = 1000;
+constexpr std::size_t kMaxLabelBytes = 320;  // 80 characters
 
 const std::string& name_of(Fields& card, const char* key) {
   const std::string& text = card.text(key);
@@ -60,6 +63,25 @@ bool read_weights(Fields& card) {
   return weights == "bf16";
 }
 
+std::vector<std::string> read_labels(Fields& card) {
+  std::vector<std::string> labels;
+  if (!card.has("labels")) return labels;
+  for (const json::Value& value : card.array("labels")) {
+    const std::string* label = value.as<std::string>();
+    if (label == nullptr || label->empty() || label->size() > kMaxLabelBytes) {
+      card.refuse("labels: expects names of 1 to 320 bytes");
+    }
+    if (std::find(labels.begin(), labels.end(), *label) != labels.end()) {
+      card.refuse("labels: " + in_quotes(*label) + " comes twice");
+    }
+    labels.push_back(*label);
+  }
+  if (labels.size() < 2 || labels.size() > kMaxLabels) {
+    card.refuse("labels: expects 2 to 256, got " + std::to_string(labels.size()));
+  }
+  return labels;
+}
+
 // What every card holds.
 Info read_fields(Fields& card, const std::string& text) {
   Info info;
@@ -97,6 +119,7 @@ Info read_card(const std::string& text) {
   Fields card(value, "card");
   Info info = read_fields(card, text);
   info.bf16_weights = read_weights(card);
+  info.labels = read_labels(card);
   return info;
 }
 

@@ -11,6 +11,7 @@ inline constexpr int kMaxHopSamples = 65536;
 inline constexpr int kMaxChannels = 65536;
 inline constexpr int kMaxQuantisers = 64;
 inline constexpr int kMaxCodes = 65536;
+inline constexpr int kMaxLabels = 256;
 
 // Of a `.ravel`. Throws Error, which starts with "card".
 Info read_card(const std::string& text);

@@ -17,7 +17,7 @@
 namespace ravel::graph {
 namespace {
 
-constexpr const char* kFormatVersions[] = {"1", "2"};  // 2: quantise, codebook, sphere
+constexpr const char* kFormatVersions[] = {"1", "2"};  // 2: quantise, codebook, sphere, condition
 constexpr int kMaxNodes = 4096;                        // v2-small has 196
 constexpr int kMaxSpan = 1 << 20;                      // frames of a kernel or a delay
 constexpr int kMaxGroups = 64;
@@ -30,6 +30,10 @@ std::string channels(int count) { return std::to_string(count) + (count == 1 ? "
 class Reader {
  public:
   explicit Reader(Tensors& tensors) : tensors_(tensors) {}
+
+  // Nodes to come may, and one of them has to, be conditioned by so many labels.
+  void allow_labels(int labels) { labels_ = labels; }
+  int conditions() const { return conditions_; }
 
   // `place` names the node in messages until its own name is known.
   Node node(const json::Value& value, const std::string& place) {
@@ -58,6 +62,7 @@ class Reader {
     static constexpr Op ops[] = {
         {"amplitude", &Reader::amplitude},
         {"codebook", &Reader::codebook},
+        {"condition", &Reader::condition},
         {"conv1d", &Reader::conv1d},
         {"delay", &Reader::delay},
         {"fill", &Reader::fill},
@@ -303,8 +308,21 @@ class Reader {
     node.op = std::move(codebook);
   }
 
+  void condition(Fields& fields, Node& node) {
+    keep_channels(fields, node);
+    Condition condition;
+    condition.labels = fields.integer("labels", 1, kMaxLabels);
+    if (condition.labels != labels_) {
+      fields.refuse("has " + std::to_string(condition.labels) + " labels, expects " + std::to_string(labels_) +
+                    " here");
+    }
+    condition.table = tensors_.take_floats(fields.text("table"), {condition.labels, node.out_channels}, node.name);
+    ++conditions_;
+    node.op = std::move(condition);
+  }
+
   Tensors& tensors_;
-  int count_ = 0;
+  int count_ = 0, labels_ = 0, conditions_ = 0;
 };
 
 const std::string& metadata(const safetensors::File& file, const char* key) {
@@ -413,7 +431,11 @@ Graph read(const std::byte* bytes, std::size_t size) {
   graph.front = reader.node(parts.at("front"), "front");
   graph.latent = reader.node(parts.at("latent"), "latent");
   graph.completion = reader.node(parts.at("completion"), "completion");
+  reader.allow_labels(static_cast<int>(graph.info.labels.size()));
   graph.back = reader.node(parts.at("back"), "back");
+  if (!graph.info.labels.empty() && reader.conditions() == 0) {
+    throw Error("card: names " + std::to_string(graph.info.labels.size()) + " labels, the decoder has no condition");
+  }
   parts.finish();
   check_parts(graph);
   graph.golden = read_golden(tensors, file.tensors, graph.info);

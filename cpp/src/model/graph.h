@@ -87,12 +87,17 @@ struct Codebook {  // in: those numbers, -1 for none; out: offset + the sum of t
   std::vector<float> offset;    // (out)
 };
 
+struct Condition {  // in + a weighted sum of the rows of a table, a row a label
+  int labels = 0;
+  std::vector<float> table;  // (labels, out)
+};
+
 struct Node {
   std::string name;  // its place in the network, for messages and profiles
   int in_channels = 0, out_channels = 0;
   int down = 1, up = 1;  // `down` input frames give `up` output frames
   std::variant<Serial, Combine, Conv1d, Upsample, Delay, LeakyReLU, Snake, Tanh, Amplitude, GatedHalf, Repeat,
-               FilteredNoise, Variational, Fill, Quantise, Codebook, Sphere>
+               FilteredNoise, Variational, Fill, Quantise, Codebook, Sphere, Condition>
       op;
 };
 

@@ -77,6 +77,7 @@ Board::Board() noexcept {
   // until it is set, the model's own
   controls[static_cast<std::size_t>(Control::temperature)] = std::numeric_limits<float>::quiet_NaN();
   for (auto& s : switches) s = false;
+  labels[0] = 1;
   switches[static_cast<std::size_t>(Switch::noise)] = true;
 }
 

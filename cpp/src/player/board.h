@@ -17,7 +17,8 @@
 namespace ravel::player {
 
 constexpr int kMostLatents = 256;  // that can be shaped; the others pass
-constexpr int kMostStreams = 4;    // whose latents are shown and stored apart
+constexpr int kMostLabels = 256;
+constexpr int kMostStreams = 4;  // whose latents are shown and stored apart
 
 struct LatentBoard {
   std::atomic<float> scale{1}, bias{0}, override_value{0};
@@ -97,6 +98,7 @@ struct Board {
   std::atomic<int> hold{kFree};
   std::atomic<std::int64_t> seed{0};
   std::array<LatentBoard, kMostLatents> latents;
+  std::array<std::atomic<float>, kMostLabels> labels{};  // weights
   Frame heard;
   std::array<Frame, 2> snapshots;
   AttributeBoard attributes;

@@ -29,12 +29,17 @@ Core::Core(const std::shared_ptr<const Model>& model, Method method, const Setti
       info_(model->info()),
       engine_(model, method, settings),
       shaper_(board, model->info().latents, settings.streams, ramp_hops_),
+      labels_(model->info().labels.size()),
       script_(model->info().script),
       in_(static_cast<std::size_t>(in_channels_)),
       out_(static_cast<std::size_t>(out_channels_)) {
   const float temperature = board.value(Control::temperature);
   temperature_.jump(std::isnan(temperature) ? model_temperature_ : temperature);
   fill_.jump(board.value(Control::fill));
+  for (std::size_t i = 0; i < labels_.size(); ++i) {
+    labels_[i].jump(board.labels[i].load());
+    engine_.set_label_weight(static_cast<int>(i), labels_[i].now());
+  }
   seed_ = board.seed.load();
   engine_.set_seed(seed_);
   engine_.set_latent_hook(shaper_.hook());
@@ -56,7 +61,20 @@ bool Core::follow() noexcept {
     seed_ = seed;
   }
   if (script_) follow_attributes();
-  return temperature_.still() && fill_.still();
+  const bool labels_still = follow_labels();
+  return labels_still && temperature_.still() && fill_.still();
+}
+
+bool Core::follow_labels() noexcept {
+  bool still = true;
+  for (std::size_t i = 0; i < labels_.size(); ++i) {
+    Ramp& weight = labels_[i];
+    weight.aim(board_.labels[i].load(std::memory_order_relaxed), ramp_hops_);
+    if (weight.still()) continue;
+    engine_.set_label_weight(static_cast<int>(i), weight.next());
+    still = still && weight.still();
+  }
+  return still;
 }
 
 // Of a script, on the worker's thread: what was set since, and what the script says then.

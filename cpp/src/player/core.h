@@ -25,6 +25,7 @@ class Core {
  private:
   bool follow() noexcept;  // the controls for the next hop; true: they stand still
   void follow_attributes() noexcept;
+  bool follow_labels() noexcept;
   bool silence_unless_finite(float* const* out, int rows) noexcept;
 
   Board& board_;
@@ -35,6 +36,7 @@ class Core {
   Engine engine_;
   Shaper shaper_;
   Ramp temperature_, fill_;
+  std::vector<Ramp> labels_;
   std::int64_t seed_ = 0;
   const bool script_;
   std::int64_t attributes_seen_ = 0;

@@ -550,6 +550,21 @@ void Player::set_latent(int latent, const LatentControl& control) noexcept {
   to.override_on.store(control.override_on, kRelaxed);
 }
 
+void Player::set_label_weight(int label, float weight) noexcept {
+  if (label < 0 || label >= player::kMostLabels || !std::isfinite(weight)) return;
+  impl_->board.labels[static_cast<std::size_t>(label)].store(std::clamp(weight, -10.0f, 10.0f), kRelaxed);
+}
+
+void Player::set_label(int label) noexcept {
+  if (label < 0 || label >= player::kMostLabels) return;
+  for (int i = 0; i < player::kMostLabels; ++i) set_label_weight(i, i == label ? 1.0f : 0.0f);
+}
+
+float Player::label_weight(int label) const noexcept {
+  if (label < 0 || label >= player::kMostLabels) return 0;
+  return impl_->board.labels[static_cast<std::size_t>(label)].load(kRelaxed);
+}
+
 LatentControl Player::latent(int latent) const noexcept {
   if (latent < 0 || latent >= player::kMostLatents) return {};
   const player::LatentBoard& from = impl_->board.latents[static_cast<std::size_t>(latent)];

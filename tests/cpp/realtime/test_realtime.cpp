@@ -89,6 +89,7 @@ class Driver {
     engine_.set_seed(5);
     engine_.set_scale(0, 2);
     engine_.set_bias(0, 1);
+    engine_.set_label_weight(1, 0.5F);
   }
 
   void ask() noexcept {
@@ -113,7 +114,11 @@ std::vector<test::SampleFile> sample_files() {
   stereo.snake = true;
   bf16.bf16 = true;
   bf16.width = 16;
-  return {test::every_op(), test::every_op(stereo), test::every_op(bf16), test::every_op({.quantisers = 3}),
+  return {test::every_op(),
+          test::every_op(stereo),
+          test::every_op(bf16),
+          test::every_op({.quantisers = 3}),
+          test::every_op({.labels = 3}),
           test::minimal()};
 }
 
@@ -238,6 +243,8 @@ struct Playing {
       player.set(Switch::freeze, block % 4 == 0);
       player.set(Switch::morphing, block % 5 == 0);
       player.set_latent(0, {2, 1, 0, block % 2 == 0});
+      player.set_label(block % 3);
+      player.set_label_weight(1, 0.1F * static_cast<float>(block % 5));
       player.store_snapshot(0);
       player.set_seed(block);
       if (block % 20 == 10) player.request_reset();
@@ -252,7 +259,7 @@ struct Playing {
 };
 
 TEST_CASE("the player neither allocates nor locks, whatever is turned and swapped") {
-  const auto bytes = test::every_op().bytes();
+  const auto bytes = test::every_op({.labels = 3}).bytes();
   const auto model = Model::parse(bytes.data(), bytes.size());
   const auto other = Model::parse(bytes.data(), bytes.size());
   for (const Method method : {Method::forward, Method::encode, Method::decode}) {
@@ -303,7 +310,7 @@ TEST_CASE("no system call, the first callback included") {
     forbid_system_calls();
     syscall(SYS_getppid);
   }));
-  const auto bytes = test::every_op().bytes();
+  const auto bytes = test::every_op({.labels = 3}).bytes();
   Playing playing(Model::parse(bytes.data(), bytes.size()), Method::forward, Mode::sliced, 48000);
   CHECK(survives([&] {
     forbid_system_calls();

@@ -177,8 +177,8 @@ def test_logged_terms_are_what_is_minimised(run_of: Callable[..., Run], monkeypa
         minimised.append(loss.item())
         optimise(self, loss, *rest)
 
-    def spy_step(self: Trainer, x: Tensor) -> dict[str, Tensor]:
-        logged.append(step(self, x))
+    def spy_step(self: Trainer, x: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        logged.append(step(self, x, labels))
         return logged[-1]
 
     monkeypatch.setattr(Trainer, "_optimise", spy_optimise)

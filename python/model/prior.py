@@ -1,0 +1,229 @@
+"""A prior over codes: causal dilated gated convolutions (WaveNet, van den Oord et al., arXiv 1609.03499) that go on by
+themselves, one step a frame.
+
+Residual codes follow a delay pattern: row t of the pattern holds code q of frame t - q, so that one step gives a code of
+each quantiser, and each code has heard all codes of earlier frames and those of its own frame that came before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import RavelError
+from .layers import Conv1d, Layer, LeakyReLU, Spec, State, silence
+from .noise import hashed
+
+NODE = 4096  # of the noise that codes are drawn by: the sources of an autoencoder count from 0
+NO_CODE = -1.0
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """What a prior is made of; kernel 2, so that its receptive field is 1 + the sum of the dilations."""
+
+    quantisers: int
+    codes: int
+    channels: int = 96  # of the residual path and of the gates
+    skip: int = 128
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built, naming the field."""
+        for name in ("quantisers", "codes", "channels", "skip"):
+            if getattr(self, name) < 1:
+                raise RavelError(f"prior: {name} must be at least 1, got {getattr(self, name)}")
+        if not self.dilations or min(self.dilations) < 1:
+            raise RavelError(f"prior: dilations must be at least 1, got {self.dilations}")
+
+
+class Prior(Layer):
+    """Rows of the delay pattern (B, quantisers, T) as float numbers to logits (B, quantisers * codes, T) of the next row.
+
+    `step` takes any block, as training does. `frame` takes one row and keeps rings instead of histories, so that a row
+    costs the same whatever the receptive field. -1 stands for no code, before and after a sound.
+    """
+
+    embedding: Tensor
+    state_shapes: list[list[int]]
+
+    def __init__(self, config: PriorConfig) -> None:
+        super().__init__(config.quantisers, config.quantisers * config.codes)
+        self.config = config
+        self.quantisers, self.codes = config.quantisers, config.codes
+        self.channels = width = config.channels
+        wide = width + config.skip
+        self.embedding = nn.Parameter(torch.randn(self.quantisers, self.codes, width) / self.quantisers**0.5)
+        self.offset = nn.Parameter(torch.zeros(width))
+        self.entry = Conv1d(width, wide, 1, bias=True)
+        self.dilated = nn.ModuleList([Conv1d(width, 2 * width, 2, dilation=d, bias=True) for d in config.dilations])
+        self.mixing = nn.ModuleList([Conv1d(width, wide, 1, bias=True) for _ in config.dilations])
+        self.hidden = Conv1d(config.skip, config.skip, 1, bias=True)
+        self.last = Conv1d(config.skip, self.out_channels, 1, bias=True)
+        self.state_shapes = [[width, d] for d in config.dilations]
+
+    @property
+    def receptive_field(self) -> int:
+        """Rows of the pattern that a row of logits can see."""
+        return 1 + sum(self.config.dilations)
+
+    @torch.jit.unused
+    def inputs_of(self, first: int, last: int) -> tuple[int, int]:
+        return first - self.receptive_field + 1, last
+
+    def embed(self, rows: Tensor) -> Tensor:
+        """Rows (B, T, quantisers) of float numbers to (B, T, channels)."""
+        numbers = rows.long()
+        total = self.offset.expand(rows.size(0), rows.size(1), -1)
+        for i in range(self.quantisers):
+            heard = (numbers[:, :, i] >= 0).to(self.embedding.dtype).unsqueeze(2)
+            total = total + F.embedding(numbers[:, :, i].clamp(min=0), self.embedding[i]) * heard
+        return total
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        h = dense(self.embed(x.transpose(1, 2)), self.entry.weight, self.entry.bias)  # (B, T, channels + skip)
+        new: list[Tensor] = []
+        i = 0
+        for dilated, mixing in zip(self.dilated, self.mixing):
+            rows = torch.cat([state[i], h[:, :, : self.channels]], 1)
+            both = torch.cat([rows[:, : h.size(1)], h[:, :, : self.channels]], 2)
+            h = h + dense(gated(dense(both, dilated.weight, dilated.bias)), mixing.weight, mixing.bias)
+            new.append(rows[:, h.size(1) :])
+            i += 1
+        return self.logits(h).flatten(2).transpose(1, 2), new
+
+    # -- one row at a time --------------------------------------------------------------------------------------
+
+    def begin(self, x: Tensor) -> State:
+        """The state of `frame`: the last rows of the pattern, a ring a layer, and the noise triple."""
+        rows = silence(x, self.quantisers, self.quantisers) + NO_CODE
+        rings = [silence(x, shape[0], shape[1]) for shape in self.state_shapes]
+        return [rows] + rings + [torch.tensor([0, 0, 1], dtype=torch.int64, device=x.device)]
+
+    def frame(self, state: State) -> Tensor:
+        """Features (B, channels + skip) after the newest row. Writes the rings in place."""
+        row = self.embed(state[0][:, self.quantisers - 1 :]).squeeze(1)
+        h = dense(row, self.entry.weight, self.entry.bias)
+        position = int(state[len(state) - 1][1])
+        i = 1
+        for dilated, mixing in zip(self.dilated, self.mixing):
+            ring, now = state[i], h[:, : self.channels]
+            at = position % ring.size(1)
+            both = torch.cat([ring[:, at], now], 1)
+            ring[:, at] = now
+            h = h + dense(gated(dense(both, dilated.weight, dilated.bias)), mixing.weight, mixing.bias)
+            i += 1
+        return h
+
+    def logits(self, h: Tensor) -> Tensor:
+        """Features of rows (..., channels + skip) to the logits of the next ones (..., quantisers, codes)."""
+        skip = dense(F.leaky_relu(h[..., self.channels :], 0.2), self.hidden.weight, self.hidden.bias)
+        y = dense(F.leaky_relu(skip, 0.2), self.last.weight, self.last.bias)
+        return y.unflatten(-1, [self.quantisers, self.codes])
+
+    def follow(self, row: Tensor, state: State) -> State:
+        """The state after a row (B, quantisers) of the pattern."""
+        rows = torch.cat([state[0][:, 1:], row.unsqueeze(1)], 1)
+        noise = state[len(state) - 1]
+        return [rows] + state[1 : len(state) - 1] + [torch.stack([noise[0], noise[1] + 1, noise[2]])]
+
+    def heard(self, state: State) -> Tensor:
+        """The newest frame whose codes are all known (B, quantisers): that of quantisers - 1 rows ago."""
+        return torch.diagonal(state[0], 0, 1, 2)
+
+    def generate(self, temperature: Tensor, state: State) -> tuple[Tensor, State]:
+        """Draws rows at temperatures (B, T); gives frames (B, quantisers, T), late by quantisers - 1 of them."""
+        frames: list[Tensor] = []
+        for t in range(temperature.size(1)):
+            logits = self.logits(self.frame(state))
+            bits = hashed(state[len(state) - 1], NODE, logits.size(0), self.quantisers, 0, 1).squeeze(2)
+            state = self.follow(draw(logits, temperature[:, t], bits).to(logits.dtype), state)
+            frames.append(self.heard(state))
+        return torch.stack(frames, 2), state
+
+    def prime(self, codes: Tensor, state: State) -> State:
+        """Hears frames (B, quantisers, T) as if they had been drawn.
+
+        Rows whose later codes are still open are drawn again by `generate`'s own past: they stay without code here.
+        """
+        rows = delayed(codes)[:, :, : codes.size(2)]
+        for t in range(rows.size(2)):
+            self.frame(state)
+            state = self.follow(rows[:, :, t], state)
+        return state
+
+    # -- leaving ------------------------------------------------------------------------------------------------
+
+    @torch.jit.unused
+    def spec(self) -> Spec:
+        width, wide = self.channels, self.channels + self.config.skip
+
+        def part(first: int, count: int) -> Spec:
+            return {"op": "part", "in": wide, "out": count, "first": first}
+
+        numbers = {"quantisers": self.quantisers, "codes": self.codes}
+        books = {"codebook": self.embedding, "offset": self.offset}
+        layers = [
+            {"op": "codebook", "in": self.quantisers, "out": width, **numbers, **books},
+            self.entry.spec(),
+        ]
+        for dilated, mixing in zip(self.dilated, self.mixing, strict=True):
+            gate = {"op": "gated_tanh", "in": 2 * width, "out": width}
+            body = [part(0, width), dilated.spec(), gate, mixing.spec()]
+            branches = [
+                {"op": "delay", "in": wide, "out": wide, "frames": 0},
+                {"op": "serial", "in": wide, "out": wide, "layers": body},
+            ]
+            layers.append({"op": "sum", "in": wide, "out": wide, "branches": branches, "waits": [0, 0]})
+        act = LeakyReLU(self.config.skip).spec()
+        layers += [part(width, wide - width), act, self.hidden.spec(), act, self.last.spec()]
+        return self.describe("serial", layers=layers)
+
+
+def gated(x: Tensor) -> Tensor:
+    """tanh of the first half of the channels times the sigmoid of the second (equation 2 of the paper)."""
+    a, b = x.chunk(2, -1)
+    return torch.tanh(a) * torch.sigmoid(b)
+
+
+def dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution whose window is one row (B, kernel * in)."""
+    return F.linear(x, weight.flatten(1), bias)
+
+
+def draw(logits: Tensor, temperature: Tensor, bits: Tensor) -> Tensor:
+    """One code of each quantiser: logits (B, quantisers, codes), temperature (B,), 32-bit integers (B, quantisers).
+
+    The first code whose cumulated probability exceeds a uniform number; at temperature 0 the likeliest.
+    """
+    top = logits.amax(2, True)
+    mass = torch.exp((logits - top) / temperature.clamp(min=1e-3).view(-1, 1, 1)).cumsum(2)
+    share = (bits >> 8).to(logits.dtype).unsqueeze(2) * (2.0**-24)
+    drawn = (mass <= share * mass[:, :, -1:]).sum(2).clamp(max=logits.size(2) - 1)
+    return torch.where(temperature.view(-1, 1) > 0.0, drawn, logits.argmax(2))
+
+
+def delayed(codes: Tensor) -> Tensor:
+    """Frames (B, quantisers, T) to the rows of their pattern (B, quantisers, T + quantisers - 1), no code at the ends."""
+    count = codes.size(1)
+    return torch.stack([F.pad(codes[:, q], [q, count - 1 - q], value=NO_CODE) for q in range(count)], 1)
+
+
+def undelayed(rows: Tensor) -> Tensor:
+    """The frames that a pattern stands for."""
+    count = rows.size(1)
+    frames = rows.size(2) - count + 1
+    return torch.stack([rows[:, q, q : q + frames] for q in range(count)], 1)
+
+
+def fingerprint(codebooks: Tensor) -> str:
+    """What tells codebooks apart: a prior speaks of one set of them."""
+    data = codebooks.detach().to("cpu", torch.float32).contiguous().numpy().tobytes()
+    return hashlib.sha256(repr(tuple(codebooks.shape)).encode() + data).hexdigest()[:32]
+
+
+__all__ = ["NODE", "Prior", "PriorConfig", "delayed", "draw", "fingerprint", "undelayed"]

@@ -16,6 +16,8 @@ from .errors import RavelError
 # A verb is a module of this package with `main(argv) -> int`; it is imported only when it is asked for.
 VERBS = {
     "train": "learn an instrument from a folder of recordings, or resume a run",
+    "train-prior": "teach a run with codes to go on by itself",
+    "generate": "let a model with a prior play by itself, from nothing or from a sound file",
     "export": "turn a run into a .ravel for ravel~ and the engine, and a .ts for nn~",
     "render": "send sound files through a .ravel, a .ts or a run",
     "build": "turn a .ravel into a plugin or external of its own: VST3, CLAP, LV2, Pure Data, Max",
@@ -105,12 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = _did_you_mean(verb, VERBS)
         print(f"ravel: there is no {verb!r}{hint}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
         return FAILED
-    module = importlib.import_module(f".{verb}", __package__)
+    module = importlib.import_module(f".{verb.replace('-', '_')}", __package__)
     return run_verb(verb, module.main, words[1:])
 
 
 def _help() -> str:
-    lines = [f"  {verb:<8} {purpose}" for verb, purpose in VERBS.items()]
+    lines = [f"  {verb:<11} {purpose}" for verb, purpose in VERBS.items()]
     return "\n".join(["usage: ravel VERB ...", "", *lines, "", "`ravel VERB --help` explains the verb's arguments."])
 
 

@@ -1,11 +1,9 @@
 """A prior over codes: causal dilated gated convolutions (WaveNet, van den Oord et al., arXiv 1609.03499) that go on by
 themselves, one step a frame.
 
-Residual codes follow a delay pattern: row t of the pattern holds code q of frame t - q, so that one step gives a code of
-each quantiser, and each code has heard all codes of earlier frames and those of its own frame that came before it.
+Residual codes follow a delay pattern: row t of the pattern holds code q of frame t - q, so that one step gives a code
+of each quantiser, and each code has heard those before it in its own frame, and all that earlier rows hold.
 """
-
-from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from .layers import Conv1d, Layer, LeakyReLU, Spec, State, silence
 from .noise import hashed
 
 NODE = 4096  # of the noise that codes are drawn by: the sources of an autoencoder count from 0
-NO_CODE = -1.0
+NO_CODE = -1.0  # in the pattern
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class PriorConfig:
 
 
 class Prior(Layer):
-    """Rows of the delay pattern (B, quantisers, T) as float numbers to logits (B, quantisers * codes, T) of the next row.
+    """Rows of the delay pattern (B, quantisers, T), numbers, to logits (B, quantisers * codes, T) of the next row.
 
     `step` takes any block, as training does. `frame` takes one row and keeps rings instead of histories, so that a row
     costs the same whatever the receptive field. -1 stands for no code, before and after a sound.
@@ -55,6 +53,7 @@ class Prior(Layer):
         super().__init__(config.quantisers, config.quantisers * config.codes)
         self.config = config
         self.quantisers, self.codes = config.quantisers, config.codes
+        self.node = NODE
         self.channels = width = config.channels
         wide = width + config.skip
         self.embedding = nn.Parameter(torch.randn(self.quantisers, self.codes, width) / self.quantisers**0.5)
@@ -65,11 +64,7 @@ class Prior(Layer):
         self.hidden = Conv1d(config.skip, config.skip, 1, bias=True)
         self.last = Conv1d(config.skip, self.out_channels, 1, bias=True)
         self.state_shapes = [[width, d] for d in config.dilations]
-
-    @property
-    def receptive_field(self) -> int:
-        """Rows of the pattern that a row of logits can see."""
-        return 1 + sum(self.config.dilations)
+        self.receptive_field = 1 + sum(config.dilations)  # rows that a row of logits can see
 
     @torch.jit.unused
     def inputs_of(self, first: int, last: int) -> tuple[int, int]:
@@ -87,22 +82,23 @@ class Prior(Layer):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         h = dense(self.embed(x.transpose(1, 2)), self.entry.weight, self.entry.bias)  # (B, T, channels + skip)
         new: list[Tensor] = []
-        i = 0
         for dilated, mixing in zip(self.dilated, self.mixing):
-            rows = torch.cat([state[i], h[:, :, : self.channels]], 1)
+            rows = torch.cat([state[len(new)], h[:, :, : self.channels]], 1)
             both = torch.cat([rows[:, : h.size(1)], h[:, :, : self.channels]], 2)
             h = h + dense(gated(dense(both, dilated.weight, dilated.bias)), mixing.weight, mixing.bias)
             new.append(rows[:, h.size(1) :])
-            i += 1
         return self.logits(h).flatten(2).transpose(1, 2), new
 
     # -- one row at a time --------------------------------------------------------------------------------------
 
     def begin(self, x: Tensor) -> State:
         """The state of `frame`: the last rows of the pattern, a ring a layer, and the noise triple."""
-        rows = silence(x, self.quantisers, self.quantisers) + NO_CODE
-        rings = [silence(x, shape[0], shape[1]) for shape in self.state_shapes]
-        return [rows] + rings + [torch.tensor([0, 0, 1], dtype=torch.int64, device=x.device)]
+        rows = silence(x, self.quantisers, self.quantisers) - 1.0
+        state = [rows]
+        for shape in self.state_shapes:
+            state.append(silence(x, shape[0], shape[1]))
+        state.append(torch.tensor([0, 0, 1], dtype=torch.int64, device=x.device))
+        return state
 
     def frame(self, state: State) -> Tensor:
         """Features (B, channels + skip) after the newest row. Writes the rings in place."""
@@ -129,7 +125,10 @@ class Prior(Layer):
         """The state after a row (B, quantisers) of the pattern."""
         rows = torch.cat([state[0][:, 1:], row.unsqueeze(1)], 1)
         noise = state[len(state) - 1]
-        return [rows] + state[1 : len(state) - 1] + [torch.stack([noise[0], noise[1] + 1, noise[2]])]
+        new = state[1 : len(state) - 1]
+        new.insert(0, rows)
+        new.append(torch.stack([noise[0], noise[1] + 1, noise[2]]))
+        return new
 
     def heard(self, state: State) -> Tensor:
         """The newest frame whose codes are all known (B, quantisers): that of quantisers - 1 rows ago."""
@@ -140,7 +139,7 @@ class Prior(Layer):
         frames: list[Tensor] = []
         for t in range(temperature.size(1)):
             logits = self.logits(self.frame(state))
-            bits = hashed(state[len(state) - 1], NODE, logits.size(0), self.quantisers, 0, 1).squeeze(2)
+            bits = hashed(state[len(state) - 1], self.node, logits.size(0), self.quantisers, 0, 1).squeeze(2)
             state = self.follow(draw(logits, temperature[:, t], bits).to(logits.dtype), state)
             frames.append(self.heard(state))
         return torch.stack(frames, 2), state
@@ -148,7 +147,7 @@ class Prior(Layer):
     def prime(self, codes: Tensor, state: State) -> State:
         """Hears frames (B, quantisers, T) as if they had been drawn.
 
-        Rows whose later codes are still open are drawn again by `generate`'s own past: they stay without code here.
+        The codes of the last frames that belong to rows after the last frame are drawn again.
         """
         rows = delayed(codes)[:, :, : codes.size(2)]
         for t in range(rows.size(2)):
@@ -208,9 +207,9 @@ def draw(logits: Tensor, temperature: Tensor, bits: Tensor) -> Tensor:
 
 
 def delayed(codes: Tensor) -> Tensor:
-    """Frames (B, quantisers, T) to the rows of their pattern (B, quantisers, T + quantisers - 1), no code at the ends."""
+    """Frames (B, quantisers, T) to rows of their pattern (B, quantisers, T + quantisers - 1), no code at the ends."""
     count = codes.size(1)
-    return torch.stack([F.pad(codes[:, q], [q, count - 1 - q], value=NO_CODE) for q in range(count)], 1)
+    return torch.stack([F.pad(codes[:, q], [q, count - 1 - q], value=-1.0) for q in range(count)], 1)
 
 
 def undelayed(rows: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..model.autoencoder import Autoencoder
 from ..model.latent import Completion
 from ..model.layers import Serial
+from ..model.prior import Prior
 
 BOOL, INT, FLOAT = 0, 1, 2  # type codes of the protocol
 
@@ -24,8 +25,10 @@ ATTRIBUTES = {
     "seed": ([INT], "which noise: equal seeds repeat, also after a reset"),
     "scale": ([INT, FLOAT], "latent number and the factor on it before decoding"),
     "bias": ([INT, FLOAT], "latent number and what is added to it before decoding"),
+    "prior_temperature": ([FLOAT], "how freely the prior goes on: 0 takes the likeliest code, 1 draws as it learned"),
     "reset": ([BOOL], "forget the past: histories to silence, noise to its start"),
 }
+OF_A_PRIOR = ("prior_temperature",)
 CONTINUOUS = ("temperature", "fill")  # attributes that codes have no use for
 
 
@@ -44,6 +47,7 @@ class Shell(nn.Module):
     decode_state: list[Tensor]
     forward_encode_state: list[Tensor]
     forward_decode_state: list[Tensor]
+    prior_state: list[Tensor]
     latent_scale: Tensor
     latent_bias: Tensor
 
@@ -58,11 +62,16 @@ class Shell(nn.Module):
         self.channels, self.discrete = config.channels, net.latent.discrete
         self.codes = net.latent.kept  # channels of what `encode` gives
         self.latents = config.latent if self.discrete else self.codes
-        self.attributes = [name for name in ATTRIBUTES if not self.discrete or name not in CONTINUOUS]
+        self.attributes = [
+            name for name in ATTRIBUTES if not (self.discrete and name in CONTINUOUS) and name not in OF_A_PRIOR
+        ]
+        self.methods = ["forward", "encode", "decode"]
+        self.prior_delay = 0  # frames by which `prior` is late
         self.hop_samples, self.sample_rate_hz = config.hop_samples, config.sample_rate_hz
         self.streaming = streaming
         self.encode_state, self.decode_state = [], []
         self.forward_encode_state, self.forward_decode_state = [], []
+        self.prior_state = []
         self.noise, self.seed, self.shaped = True, 0, False
         self.last_scale: tuple[int, float] = (0, 1.0)
         self.last_bias: tuple[int, float] = (0, 0.0)
@@ -160,7 +169,7 @@ class Shell(nn.Module):
 
     @torch.jit.export
     def get_methods(self) -> list[str]:
-        return ["forward", "encode", "decode"]
+        return self.methods
 
     @torch.jit.export
     def get_attributes(self) -> list[str]:
@@ -234,6 +243,7 @@ class Shell(nn.Module):
         self.decode_state = []
         self.forward_encode_state = []
         self.forward_decode_state = []
+        self.prior_state = []
 
     @torch.jit.export
     def set_reset(self, now: bool) -> int:
@@ -248,6 +258,7 @@ class Shell(nn.Module):
         self.decode_state = self.seeded(self.decode_state)
         self.forward_encode_state = self.seeded(self.forward_encode_state)
         self.forward_decode_state = self.seeded(self.forward_decode_state)
+        self.prior_state = self.seeded(self.prior_state)
         return 0
 
     @torch.jit.export
@@ -267,4 +278,67 @@ class Shell(nn.Module):
         if not 0.0 <= value <= (0.0 if self.discrete else 10.0):
             return -1
         self.completion.fill = value
+        return 0
+
+
+class PriorShell(Shell):
+    """A shell whose codes can go on by themselves: `prior` gives frames of codes for `decode`.
+
+    Its input is added to the attribute `prior_temperature`, so that an empty inlet leaves that in charge. The first
+    frames of a stream are not yet whole and hold -1, which decodes to the mean.
+    """
+
+    encode_state: list[Tensor]
+    decode_state: list[Tensor]
+    forward_encode_state: list[Tensor]
+    forward_decode_state: list[Tensor]
+    prior_state: list[Tensor]
+    latent_scale: Tensor
+    latent_bias: Tensor
+
+    def __init__(self, net: Autoencoder, completion: Completion, streaming: bool, prior: Prior) -> None:
+        super().__init__(net, completion, streaming)
+        self.prior_net = prior
+        self.prior_temperature = 1.0
+        self.prior_delay = prior.quantisers - 1
+        self.methods = [*self.methods, "prior"]
+        self._describe("prior", [1, self.hop_samples, self.codes, self.hop_samples], "temperature, added", "code")
+        self.attributes = [*self.attributes, *OF_A_PRIOR]
+        for name in OF_A_PRIOR:
+            self.register_buffer(f"{name}_params", torch.tensor(ATTRIBUTES[name][0], dtype=torch.int64))
+
+    def begun(self, x: Tensor) -> list[Tensor]:
+        """The state of the prior for a batch like x: the one there is, or that before the first frame."""
+        state = self.prior_state
+        if self.streaming and len(state) > 0 and state[0].size(0) == x.size(0) and state[0].device == x.device:
+            return state
+        return self.seeded(self.prior_net.begin(x))
+
+    @torch.jit.export
+    def prior(self, x: Tensor) -> Tensor:
+        """What to add to the temperature (batch, 1, n) to code numbers (batch, codes, n)."""
+        self.check(x, 1, 1, "prior")
+        late = 0 if self.streaming else self.prior_delay
+        warmth = (torch.nan_to_num(x[:, 0]) + self.prior_temperature).clamp(0.0, 10.0)
+        warmth = torch.cat([warmth[:, :1].expand(-1, late), warmth], 1)
+        codes, state = self.prior_net.generate(warmth, self.begun(x))
+        self.prior_state = state
+        return codes[:, : self.codes, late:].contiguous()
+
+    @torch.jit.export
+    def prime(self, codes: Tensor) -> Tensor:
+        """Lets the prior hear code numbers (batch, all quantisers, n) before it goes on; gives them back."""
+        self.check(codes, self.prior_net.quantisers, 1, "prime")
+        self.prior_state = self.prior_net.prime(codes, self.begun(codes))
+        return codes
+
+    @torch.jit.export
+    def get_prior_temperature(self) -> float:
+        return self.prior_temperature
+
+    @torch.jit.export
+    def set_prior_temperature(self, value: float) -> int:
+        if not 0.0 <= value <= 10.0:
+            return -1
+        self.prior_temperature = value
         return 0

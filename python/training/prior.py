@@ -1,4 +1,4 @@
-"""Teaches a prior: the codes of a corpus, windows of their delay pattern, the steps, and the Markov chain to be beaten."""
+"""Teaches a prior: the codes of a corpus, windows of their delay pattern, the steps, and the Markov chain to beat."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class PriorTraining:
 
     steps: int = 20000
     budget_s: float = 0.0  # wall-clock limit; 0 = by steps
-    batch: int = 8
+    batch: int = 4
     rows: int = 128  # of the pattern, in an item of a batch
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     weight_decay: float = 0.03
     dropout: float = 0.1  # of the input's codes
     gradient_clip: float = 1.0

@@ -16,10 +16,10 @@ from .errors import RavelError
 # A verb is a module of this package with `main(argv) -> int`; it is imported only when it is asked for.
 VERBS = {
     "train": "learn an instrument from a folder of recordings, or resume a run",
-    "train-prior": "teach a run with codes to go on by itself",
-    "generate": "let a model with a prior play by itself, from nothing or from a sound file",
     "export": "turn a run into a .ravel for ravel~ and the engine, and a .ts for nn~",
     "render": "send sound files through a .ravel, a .ts or a run",
+    "train-prior": "teach a run with codes to go on by itself",
+    "generate": "let a model with a prior play by itself, from nothing or from a sound file",
     "build": "turn a .ravel into a plugin or external of its own: VST3, CLAP, LV2, Pure Data, Max",
     "info": "print what a .ravel, a .ts or a run is: rate, latents, latency, training",
     "demo": "hear it without recordings: corpus, training, export, render, picture",

@@ -86,7 +86,9 @@ def train_prior(
         )
     books = fingerprint(latent.codebooks)
     resume = _resumed(run, books) if run.prior.exists() and not fresh else None
-    config = PriorConfig(latent.kept, latent.codes, **({"channels": channels} if channels else {}))
+    config = PriorConfig(latent.kept, latent.codes)
+    if channels:
+        config = dataclasses.replace(config, channels=channels)
     training = PriorTraining(**overrides)
     if resume:
         kept = PriorConfig(**resume["prior_config"] | {"dilations": tuple(resume["prior_config"]["dilations"])})

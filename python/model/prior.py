@@ -6,7 +6,9 @@ of each quantiser, and each code has heard those before it in its own frame, and
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,17 @@ from .noise import hashed
 
 NODE = 4096  # of the noise that codes are drawn by: the sources of an autoencoder count from 0
 NO_CODE = -1.0  # in the pattern
+
+
+if TYPE_CHECKING:  # what TorchScript sees stays a plain ModuleList
+
+    class Convolutions(nn.ModuleList):
+        """A ModuleList that is known to hold convolutions."""
+
+        def __iter__(self) -> Iterator[Conv1d]: ...
+
+else:
+    Convolutions = nn.ModuleList
 
 
 @dataclass(frozen=True)
@@ -59,8 +72,8 @@ class Prior(Layer):
         self.embedding = nn.Parameter(torch.randn(self.quantisers, self.codes, width) / self.quantisers**0.5)
         self.offset = nn.Parameter(torch.zeros(width))
         self.entry = Conv1d(width, wide, 1, bias=True)
-        self.dilated = nn.ModuleList([Conv1d(width, 2 * width, 2, dilation=d, bias=True) for d in config.dilations])
-        self.mixing = nn.ModuleList([Conv1d(width, wide, 1, bias=True) for _ in config.dilations])
+        self.dilated = Convolutions([Conv1d(width, 2 * width, 2, dilation=d, bias=True) for d in config.dilations])
+        self.mixing = Convolutions([Conv1d(width, wide, 1, bias=True) for _ in config.dilations])
         self.hidden = Conv1d(config.skip, config.skip, 1, bias=True)
         self.last = Conv1d(config.skip, self.out_channels, 1, bias=True)
         self.state_shapes = [[width, d] for d in config.dilations]

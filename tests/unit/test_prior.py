@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -298,15 +300,26 @@ def a_run(folder: Path, made: tuple[runs.Trained, TrainedPrior], **content: Any)
     return run
 
 
-def test_the_script_draws_what_the_network_draws(made: tuple[runs.Trained, TrainedPrior], tmp_path: Path) -> None:
-    run = a_run(tmp_path, made)
-    lines = export.export(run, tmp_path / "piece.ts")
+@pytest.fixture(scope="module")
+def exported(
+    made: tuple[runs.Trained, TrainedPrior], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str]]:
+    """A run's folder, its export beside it and what was said of that."""
+    folder = tmp_path_factory.mktemp("exported")
+    run = a_run(folder, made)
+    return folder, export.export(run, folder / "piece.ts")
+
+
+def test_the_script_draws_what_the_network_draws(
+    made: tuple[runs.Trained, TrainedPrior], exported: tuple[Path, list[str]]
+) -> None:
+    folder, lines = exported
     assert any("prior, logits of a step against the offline network" in line for line in lines)
-    card = read_card(tmp_path / "piece.ts")
+    card = read_card(folder / "piece.ts")
     assert card["methods"]["prior"]["out_channels"] == networks.QUANTISERS
     assert card["methods"]["prior"]["delay_samples"] == (networks.QUANTISERS - 1) * card["hop_samples"]
-    assert "prior" not in read_card(tmp_path / "piece.ravel")["methods"]
-    loaded = torch.jit.load(str(tmp_path / "piece.ts"))
+    assert "prior" not in read_card(folder / "piece.ravel")["methods"]
+    loaded = torch.jit.load(str(folder / "piece.ts"))
     shell = deploy.deploy(made[0], networks.QUANTISERS, True, made[1])
     still = torch.zeros(2, 1, 24)
     for module in (loaded, shell):
@@ -322,8 +335,10 @@ def test_the_script_draws_what_the_network_draws(made: tuple[runs.Trained, Train
     assert torch.equal(torch.cat([loaded.prior(still[:, :, :5]), loaded.prior(still[:, :, 5:])], 2), codes)
     loaded.reset()
     assert not torch.equal(loaded.prior(still + 0.7), codes)  # the input warms
-    few = export.export(run, tmp_path / "few.ts", quantisers=2)
-    assert read_card(tmp_path / "few.ts")["methods"]["prior"]["out_channels"] == 2, few
+    few = deploy.deploy(made[0], 2, True, made[1])
+    few.set_seed(7)
+    few.set_prior_temperature(0.8)
+    assert torch.equal(few.prior(still), codes[:, :2])
 
 
 def test_an_offline_script_gives_whole_frames_at_once(made: tuple[runs.Trained, TrainedPrior]) -> None:
@@ -348,9 +363,11 @@ def test_export_notices_a_script_that_draws_otherwise(
 
 
 def test_generate_repeats_goes_on_and_says_what_is_wrong(
-    made: tuple[runs.Trained, TrainedPrior], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: tuple[runs.Trained, TrainedPrior], exported: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
-    run = a_run(tmp_path, made)
+    there = exported[0]
+    run, piece = runs.Run(there / "runs" / "piece"), there / "piece.ts"
+    prime = there / "sounds" / "0.wav"
 
     def sound(name: str, *words: str) -> np.ndarray:
         out = tmp_path / name
@@ -363,24 +380,26 @@ def test_generate_repeats_goes_on_and_says_what_is_wrong(
     assert np.array_equal(first, sound("b.wav"))
     assert not np.array_equal(first, sound("c.wav", "--seed", "1"))
     assert not np.array_equal(first, sound("d.wav", "--temperature", "0"))
-    primed = sound("e.wav", "--prime", str(tmp_path / "sounds" / "0.wav"))
+    primed = sound("e.wav", "--prime", str(prime))
     assert not np.array_equal(first, primed)
-    export.export(run, tmp_path / "piece.ts")
-    assert generate.main([str(tmp_path / "piece.ts"), "--seconds", "0.2", "--out", str(tmp_path / "f.wav")]) == 0
+    assert generate.main([str(piece), "--seconds", "0.2", "--out", str(tmp_path / "f.wav")]) == 0
     torch.testing.assert_close(soundfile.read(tmp_path / "f.wav", dtype="float32")[0], first, rtol=0, atol=1e-5)
-    export.export(run, tmp_path / "few.ts", quantisers=2)
-    export.export(run, tmp_path / "none.ts", with_prior=False)
-    prime = ["--prime", str(tmp_path / "sounds" / "0.wav")]
-    for words, said in {
-        ("piece.ravel",): "plays no prior yet",
-        ("none.ts",): "has no prior",
-        ("few.ts", *prime): "plays 2 of 6 quantisers",
-        ("piece.ts", "--seconds", "0"): "above 0",
-        ("piece.ts", "--temperature", "-1"): "0 to 10",
-        ("piece.ts", "--out", str(tmp_path / "a.wav")): "exists",
+    few = deploy.deploy(made[0], 2, True, made[1])
+    with pytest.raises(RavelError, match="plays 2 of 6 quantisers"):
+        generate.generate(few, deploy.card(few, made[0], "few", made[1]), 0.1, prime=prime)
+    none = tmp_path / "none.ts"
+    with zipfile.ZipFile(none, "w") as archive:
+        card = {k: v for k, v in read_card(piece).items() if k != "prior"}
+        archive.writestr("none/extra/ravel.json", json.dumps(card))
+    for said, words in {
+        "plays no prior yet": [piece.with_suffix(".ravel")],
+        "has no prior: `ravel train-prior`": [none],
+        "above 0": [piece, "--seconds", "0"],
+        "0 to 10": [piece, "--temperature", "-1"],
+        "exists": [piece, "--out", tmp_path / "a.wav"],
     }.items():
         with pytest.raises(RavelError, match=said):
-            generate.main([str(tmp_path / words[0]), *(["--out", str(tmp_path / "x.wav")]), *words[1:]])
+            generate.main([str(words[0]), "--out", str(tmp_path / "x.wav"), *map(str, words[1:])])
     assert not (tmp_path / "x.wav").exists()
 
 
@@ -394,7 +413,6 @@ def test_a_prior_of_other_codes_is_refused_everywhere(made: tuple[runs.Trained, 
         with pytest.raises(RavelError, match=r"other codes than run piece has now.*--fresh"):
             does()
     assert not (tmp_path / "piece.ts").exists()
-    export.export(run, tmp_path / "piece.ts", with_prior=False)
 
 
 def test_a_continuous_run_is_refused(made: tuple[runs.Trained, TrainedPrior], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def parser() -> Parser:
     p.add_argument("--steps", type=positive, help="stop after so many steps (default: 20000)")
     p.add_argument("--batch", type=positive, help="items of a step (default: 4)")
     p.add_argument("--rows", type=positive, help="frames of an item (default: 128)")
-    p.add_argument("--channels", type=positive, help="width of the network (default: 96)")
+    p.add_argument("--channels", type=positive, help="width of the network (default: 64)")
     p.add_argument("--seed", type=int, help="of the start and of the order (default: 0)")
     p.add_argument("--validate-every", type=positive, help="steps between looks at the held-out codes (default: 100)")
     p.add_argument("--fresh", action="store_true", help="start anew; the run's old prior is replaced")

@@ -39,13 +39,14 @@ class PriorConfig:
 
     quantisers: int
     codes: int
-    channels: int = 96  # of the residual path and of the gates
+    channels: int = 64  # of the residual path and of the gates
     skip: int = 128
+    rank: int = 32  # of each quantiser's output: all features to all codes would be most of the network
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        for name in ("quantisers", "codes", "channels", "skip"):
+        for name in ("quantisers", "codes", "channels", "skip", "rank"):
             if getattr(self, name) < 1:
                 raise RavelError(f"prior: {name} must be at least 1, got {getattr(self, name)}")
         if not self.dilations or min(self.dilations) < 1:
@@ -66,7 +67,7 @@ class Prior(Layer):
         super().__init__(config.quantisers, config.quantisers * config.codes)
         self.config = config
         self.quantisers, self.codes = config.quantisers, config.codes
-        self.node = NODE
+        self.node, self.rank = NODE, config.rank
         self.channels = width = config.channels
         wide = width + config.skip
         self.embedding = nn.Parameter(torch.randn(self.quantisers, self.codes, width) / self.quantisers**0.5)
@@ -75,7 +76,8 @@ class Prior(Layer):
         self.dilated = Convolutions([Conv1d(width, 2 * width, 2, dilation=d, bias=True) for d in config.dilations])
         self.mixing = Convolutions([Conv1d(width, wide, 1, bias=True) for _ in config.dilations])
         self.hidden = Conv1d(config.skip, config.skip, 1, bias=True)
-        self.last = Conv1d(config.skip, self.out_channels, 1, bias=True)
+        self.narrow = Conv1d(config.skip, self.quantisers * config.rank, 1)
+        self.last = Conv1d(self.quantisers * config.rank, self.out_channels, 1, groups=self.quantisers, bias=True)
         self.state_shapes = [[width, d] for d in config.dilations]
         self.receptive_field = 1 + sum(config.dilations)  # rows that a row of logits can see
 
@@ -100,7 +102,8 @@ class Prior(Layer):
             both = torch.cat([rows[:, : h.size(1)], h[:, :, : self.channels]], 2)
             h = h + dense(gated(dense(both, dilated.weight, dilated.bias)), mixing.weight, mixing.bias)
             new.append(rows[:, h.size(1) :])
-        return self.logits(h).flatten(2).transpose(1, 2), new
+        logits = self.logits(h.flatten(0, 1)).reshape(h.size(0), h.size(1), self.out_channels)
+        return logits.transpose(1, 2), new
 
     # -- one row at a time --------------------------------------------------------------------------------------
 
@@ -129,10 +132,13 @@ class Prior(Layer):
         return h
 
     def logits(self, h: Tensor) -> Tensor:
-        """Features of rows (..., channels + skip) to the logits of the next ones (..., quantisers, codes)."""
-        skip = dense(F.leaky_relu(h[..., self.channels :], 0.2), self.hidden.weight, self.hidden.bias)
-        y = dense(F.leaky_relu(skip, 0.2), self.last.weight, self.last.bias)
-        return y.unflatten(-1, [self.quantisers, self.codes])
+        """Features of rows (n, channels + skip) to the logits of the next ones (n, quantisers, codes)."""
+        skip = dense(F.leaky_relu(h[:, self.channels :], 0.2), self.hidden.weight, self.hidden.bias)
+        narrow = dense(F.leaky_relu(skip, 0.2), self.narrow.weight, None).view(-1, self.quantisers, self.rank)
+        bias, weight = self.last.bias, self.last.weight.view(self.quantisers, self.codes, self.rank)
+        assert bias is not None
+        y = torch.baddbmm(bias.view(-1, 1, self.codes), narrow.transpose(0, 1), weight.transpose(1, 2))
+        return y.transpose(0, 1)
 
     def follow(self, row: Tensor, state: State) -> State:
         """The state after a row (B, quantisers) of the pattern."""
@@ -192,7 +198,8 @@ class Prior(Layer):
             ]
             layers.append({"op": "sum", "in": wide, "out": wide, "branches": branches, "waits": [0, 0]})
         act = LeakyReLU(self.config.skip).spec()
-        layers += [part(width, wide - width), act, self.hidden.spec(), act, self.last.spec()]
+        layers += [part(width, wide - width), act, self.hidden.spec(), act]
+        layers += [self.narrow.spec(), self.last.spec()]
         return self.describe("serial", layers=layers)
 
 

@@ -257,7 +257,7 @@ class PriorTrainer:
         counts = torch.stack([torch.bincount(c, minlength=codes) for c in torch.cat(list(train), 1)])
         assert self.prior.last.bias is not None
         self.prior.last.bias.copy_(torch.log((counts + 1.0) / (counts.sum(1, keepdim=True) + codes)).flatten())
-        self.prior.last.weight.mul_(0.1)
+        self.prior.last.weight.mul_(0.3)
 
     def _groups(self) -> list[dict[str, Any]]:
         """Weights decay, embeddings too; what is added does not."""

@@ -104,7 +104,7 @@ def test_a_ring_of_another_length_is_noticed() -> None:
 
 def test_minus_one_is_no_code_and_the_equations_are_those_of_the_paper() -> None:
     """In numpy, from the weights, for one row of silence and two of codes."""
-    prior = small(PriorConfig(Q, CODES, channels=4, skip=5, dilations=(1,)))
+    prior = small(PriorConfig(Q, CODES, channels=4, skip=5, rank=3, dilations=(1,)))
     rows = torch.tensor([[[-1, 3], [-1, 0], [-1, -1]]]).float()
     w = {name: value.double().numpy() for name, value in prior.state_dict().items()}
 
@@ -121,7 +121,9 @@ def test_minus_one_is_no_code_and_the_equations_are_those_of_the_paper() -> None
         a = layer(np.concatenate([past, h[:4]]), "dilated.0")
         past = h[:4]
         h = h + layer(np.tanh(a[:4]) / (1 + np.exp(-a[4:])), "mixing.0")
-        got.append(layer(leaky(layer(leaky(h[4:]), "hidden")), "last"))
+        narrow = w["narrow.weight"][:, 0] @ leaky(layer(leaky(h[4:]), "hidden"))
+        each = w["last.weight"].reshape(Q, CODES, 3), narrow.reshape(Q, 3)
+        got.append(np.einsum("qkr,qr->qk", *each).flatten() + w["last.bias"])
     assert_close(torch.from_numpy(np.stack(got, 1)).float(), prior(rows)[0])
 
 

@@ -257,6 +257,16 @@ class Player:
         """Play value * scale + bias, or `override` where it is a number."""
 
     def latent(self, latent: int) -> LatentControl: ...
+    @property
+    def attributes(self) -> dict[str, tuple[Literal["bool", "int", "float", "str", "tensor"], ...]]:
+        """Those of a TorchScript model, by name: the types of their values."""
+
+    def set_attribute(self, name: str, *values: bool | int | float | str) -> None:
+        """Set an attribute to these values before the next call of the script; what it refuses is a message."""
+
+    def attribute(self, name: str) -> tuple[bool | int | float | str, ...]:
+        """Its values, as set, else as the model has them."""
+
     def latent_values(self) -> NDArray[np.float32]:
         """The latents as last played, (latents,)."""
 
@@ -276,6 +286,9 @@ class Player:
         """Peaks, worst_load and late_hops since reset_meters; load: share of real time, smoothed."""
 
     def reset_meters(self) -> None: ...
+
+def plays_scripts() -> bool:
+    """Built with libtorch: Model reads TorchScript too."""
 
 def cpu_features() -> list[str]:
     """Instruction sets that this machine can run, slowest first."""

@@ -64,6 +64,9 @@ def parser() -> Parser:
         "--work", type=Path, help="what CMake keeps to be faster next time (default: build/named in the tree)"
     )
     p.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, help="compilers at once (default: all cores)")
+    p.add_argument(
+        "--portable", action="store_true", help="to give away: carries libsamplerate, which CMake fetches, inside"
+    )
     p.add_argument("--force", action="store_true", help="replace what is there")
     return p
 
@@ -73,9 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     formats = formats_of(args.formats)
     card = None if args.model is None else checked(args.model)
     name = name_of(args.name or (card["name"].capitalize() if card else GENERAL))
+    if card and name.lower() == GENERAL.lower():
+        raise RavelError(f"{GENERAL} is the name of the player that opens any model: choose another --name")
     request = Request(args.model and args.model.resolve(), card, formats, name)
     source = source_tree(args.source)
-    for path in build(request, source, args.out, args.work or source / "build" / "named", args.jobs, args.force):
+    work = args.work or source / "build" / "named"
+    for path in build(request, source, args.out, work, args.jobs, args.force, args.portable):
         print(f"{path}: {size(path) / 1e6:.1f} MB")
     return 0
 
@@ -143,13 +149,21 @@ def cmake_program() -> str:
     return cmake
 
 
-def build(request: Request, source: Path, out: Path, work: Path, jobs: int = 1, force: bool = False) -> list[Path]:
+def build(
+    request: Request,
+    source: Path,
+    out: Path,
+    work: Path,
+    jobs: int = 1,
+    force: bool = False,
+    portable: bool = False,
+) -> list[Path]:
     """Build everything, then put it into `out`; returns what is new there. A failure leaves `out` as it was."""
     refuse(expected(request, out), force)
     cmake = cmake_program()
     with tempfile.TemporaryDirectory(prefix="ravel-build-") as name:
         staged = Path(name)
-        run_cmake(cmake, request, source, work.resolve(), staged, jobs)
+        run_cmake(cmake, request, source, work.resolve(), staged, jobs, portable)
         made = gathered(request, staged)
         refuse([out / target for target in made], force)
         return put(made, out)
@@ -167,13 +181,15 @@ def refuse(targets: Sequence[Path], force: bool) -> None:
         raise RavelError(f"{' and '.join(there)} exists: choose another --out, or replace it with --force")
 
 
-def run_cmake(cmake: str, request: Request, source: Path, work: Path, staged: Path, jobs: int) -> None:
+def run_cmake(
+    cmake: str, request: Request, source: Path, work: Path, staged: Path, jobs: int, portable: bool = False
+) -> None:
     """Configure, compile, install the parts into `staged`."""
     options = {
         "CMAKE_BUILD_TYPE": "Release",
         "RAVEL_PYTHON": "OFF",
         "RAVEL_TESTS": "OFF",
-        "RAVEL_SYSTEM_SAMPLERATE": "OFF",  # what is given away needs nothing but the C library
+        "RAVEL_SYSTEM_SAMPLERATE": "OFF" if portable else "ON",
         "RAVEL_PLUGIN": "ON" if "plugin" in request.parts else "OFF",
         "RAVEL_PD": "ON" if "pd" in request.parts else "OFF",
         "RAVEL_MAX": "ON" if "max" in request.parts else "OFF",
@@ -223,51 +239,32 @@ def told(said: Sequence[str]) -> list[str]:
 
 def gathered(request: Request, staged: Path) -> dict[str, Path]:
     """What was installed, by its place in the folder for the result."""
-    made = {}
+    made: dict[str, Path] = {}
     for form in request.formats:
-        if form in ("pd", "max"):
-            name = folder_name(request)
-            folder = staged / form / ("ravel" if form == "pd" else "Ravel")
-            if request.model:
-                (dress_pd if form == "pd" else dress_max)(request, folder)
-            made[f"{form}/{name}"] = folder
-        elif form == "standalone":
-            made |= {path.name: path for path in sorted((staged / "plugin" / form).iterdir())}
-        else:
-            made |= {path.name: path for path in sorted((staged / "plugin" / form).glob(f"*.{form}"))}
+        if form in PLUGINS:
+            folder = staged / ("bin" if form == "standalone" else form)
+            made |= {path.name: path for path in sorted(folder.glob("*"))}
+            continue
+        folder = staged / form / ("ravel" if form == "pd" else "Ravel")
+        if form == "max" and request.model:
+            dress_max(request, folder)
+        if form == "pd" and request.model:
+            for patch in folder.glob("ravel*.pd"):  # of objects that are called ravel~
+                patch.unlink()
+        if folder.is_dir():
+            made[f"{form}/{folder_name(request)}"] = folder
     if not made:
         raise RavelError(f"CMake installed nothing into {staged}: is --source of the same version as this command?")
     return made
 
 
 def folder_name(request: Request) -> str:
-    """Of an external: patches separate words by spaces."""
-    return request.name.replace(" ", "-") if request.model else "ravel"
-
-
-def dress_pd(request: Request, folder: Path) -> None:
-    """The folder of `ravel~` becomes that of NAME~: an abstraction beside its model, which it finds there."""
-    name = folder_name(request)
-    inputs, outputs = signals(request)
-    lines = ["#N canvas 100 100 500 260 10;", f"#X obj 20 80 ravel~ {name} forward;"]
-    cords = []
-    # Pd counts inlets from left to right; the first one also takes the messages.
-    for i in range(inputs):
-        lines.append(f"#X obj {20 + 90 * i} 20 inlet~{' fwd' if i == 0 else ''};")
-        cords.append(f"#X connect {1 + i} 0 0 {i};")
-    cords.append("#X connect 1 1 0 0;")
-    for i in range(outputs + 1):
-        lines.append(f"#X obj {20 + 90 * i} 140 outlet{'~' if i < outputs else ''};")
-        cords.append(f"#X connect 0 {i} {1 + inputs + i} 0;")
-    text = f"{name}~ plays the model beside it. Messages and lists are those of ravel~ \\; the README has them."
-    lines.append(f"#X text 20 200 {text};")
-    (folder / f"{name}~.pd").write_text("\n".join([*lines, *cords, ""]))
-    assert request.model
-    shutil.copyfile(request.model, folder / f"{name}.ravel")
+    """Of an external, and of its object without the ~: lower case in one word, as CMake makes it for Pd."""
+    return re.sub("[^a-z0-9]+", "_", request.name.lower()) if request.model else "ravel"
 
 
 def dress_max(request: Request, folder: Path) -> None:
-    """The package Ravel becomes the package NAME: an abstraction, and the model where Max looks for media."""
+    """The package Ravel becomes that of NAME: an abstraction, and the model where Max looks for media."""
     name = folder_name(request)
     inputs, outputs = signals(request)
     boxes = [box("it", "newobj", 20, 80, inputs, outputs + 1, text=f"ravel~ {name}.ravel forward")]

@@ -13,7 +13,7 @@ from .errors import RavelError
 SUFFIXES = (".ts", ".ravel")
 FORMAT = 1
 ENTRY = "ravel.json"
-RAVEL_FORMATS = (1, 2)  # of the `.ravel`, whose card is one of its parts; 2: discrete models
+RAVEL_FORMATS = (1, 2)  # of the `.ravel`, whose card is one of its parts; 2: codes, spheres
 HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
 
 Card = dict[str, Any]
@@ -81,11 +81,6 @@ def _in_ravel(path: Path) -> str:
     if data != size - 8 - length:
         raise RavelError(f"{path} is cut short or has bytes too many: export it again")
     return str(card)
-
-
-def ravel_format(card: Card) -> int:
-    """The lowest version that can hold the model, so that older engines play what they can."""
-    return 2 if "codes" in card else 1
 
 
 def delay_samples(card: Card, *methods: str) -> int:

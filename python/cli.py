@@ -20,6 +20,7 @@ VERBS = {
     "render": "send sound files through a .ravel, a .ts or a run",
     "train-prior": "teach a run with codes to go on by itself",
     "generate": "let a model with a prior play by itself, from nothing or from a sound file",
+    "codec": "sound as the few bits of a model's codes, and back",
     "build": "turn a .ravel into a plugin or external of its own: VST3, CLAP, LV2, Pure Data, Max",
     "info": "print what a .ravel, a .ts or a run is: rate, latents, latency, training",
     "demo": "hear it without recordings: corpus, training, export, render, picture",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from python.model import layers as L
-from python.model.latent import Fill, Variational
+from python.model.latent import Fill, Sphere, Spherical, Variational, Wasserstein
 from python.model.noise import FilteredNoise
 from python.model.quantise import Codebooks, Quantised
 
@@ -34,7 +34,8 @@ def check(layer: L.Layer, batch: int = 2, hops: int = 8, delay_in: int = 0) -> N
     x = sound(layer, batch, hops, delay_in)
     assert_blocks_equal_one_call(layer, x)
     assert_advanced_output_is_dense(layer, x, delay_in)
-    if not any(isinstance(m, Quantised) for m in layer.modules()):  # through the choice of a code there is no gradient
+    # the choice of a code has no gradient, the length of a sphere's frames one that cancels in positive weights
+    if not any(isinstance(m, (Quantised, Sphere, Spherical)) for m in layer.modules()):
         assert_gradient_sees_what_is_declared(layer, delay_in)
     assert_scripted_gives_the_same(layer, x)
 
@@ -299,6 +300,16 @@ def _(layer: Fill, x: Tensor, delay: int) -> tuple[Tensor, int]:
     missing = layer.size - layer.kept
     bits = reference_hash(0, layer.node, np.arange(x.shape[0]), np.arange(missing), np.arange(x.shape[2]) + delay)
     return torch.cat([x, layer.fill * reference_gaussian(bits)], 1), delay
+
+
+@dense.register
+def _(layer: Sphere, x: Tensor, delay: int) -> tuple[Tensor, int]:
+    return x / x.norm(dim=1, keepdim=True) * x.shape[1] ** 0.5, delay
+
+
+@dense.register
+def _(layer: Wasserstein, x: Tensor, delay: int) -> tuple[Tensor, int]:
+    return (dense(Sphere(layer.size), x, delay)[0] if isinstance(layer, Spherical) else x), delay
 
 
 @dense.register

@@ -45,4 +45,4 @@ def deployed(name: str, **overrides: Any) -> tuple[Trained, Shell]:
     for module in source.net.modules():
         if isinstance(module, L.Amplitude):
             module.offset = 0.0
-    return source, deploy.deploy(source, KEPT, True)
+    return source, deploy.deploy(source, min(KEPT, source.net.latent.kept), True)

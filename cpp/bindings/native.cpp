@@ -40,6 +40,8 @@ class PyEngine {
         in_(static_cast<std::size_t>(streams) * info_.in_channels),
         out_(static_cast<std::size_t>(streams) * info_.out_channels) {
     engine_.set_temperature(temperature_);
+    engine_.set_message_hook(
+        {&said_, [](void* said, const char* text) noexcept { *static_cast<std::string*>(said) = text; }});
   }
 
   py::array process(const py::object& x, const py::object& out) {
@@ -216,6 +218,7 @@ class PyEngine {
     check_finite(from, x.shape(2));
     driven_ = how;
     work(from, to, hops);
+    if (!said_.empty()) throw Error(std::exchange(said_, {}));  // a script failed
     return y;
   }
 
@@ -253,6 +256,7 @@ class PyEngine {
   float temperature_, fill_ = 0;
   bool noise_ = true;
   std::int64_t seed_ = 0;
+  std::string said_;
   std::vector<const float*> in_;
   std::vector<float*> out_;
 };
@@ -284,7 +288,8 @@ double read_bandwidth(std::size_t bytes, double seconds) {
 
 void bind_model(py::module_& m) {
   const auto info = [](auto member) { return [member](const PyModel& model) { return model.info().*member; }; };
-  py::class_<PyModel>(m, "Model", "A `.ravel` file, read, checked and packed for one instruction set; immutable.")
+  py::class_<PyModel>(m, "Model", py::module_local(),
+                      "A `.ravel` file, read, checked and packed for one instruction set; immutable.")
       .def(py::init<const std::filesystem::path&, const std::optional<std::string>&>(), "path"_a, "isa"_a = py::none(),
            "Read the whole file; it is not used afterwards. `isa`: one of cpu_features(), else set_isa's choice, else "
            "the best. Raises Error, naming the node or tensor, for anything that is not a sound model.")
@@ -312,7 +317,8 @@ void bind_model(py::module_& m) {
 }
 
 void bind_engine(py::module_& m) {
-  py::class_<PyEngine>(m, "Engine", "One method of a model, running: histories of its own over shared weights.")
+  py::class_<PyEngine>(m, "Engine", py::module_local(),
+                       "One method of a model, running: histories of its own over shared weights.")
       .def(py::init<const PyModel&, const std::string&, int, int, int, int>(), "model"_a, "method"_a = "forward",
            "streams"_a = 1, "max_hops"_a = 1, "slices"_a = 0, "core_slices"_a = 1,
            "`streams` independent inputs run side by side, `max_hops` hops at once. `slices`: callbacks that a hop is "
@@ -357,11 +363,13 @@ Isa isa_or_default(const std::optional<std::string>& isa) {
 PYBIND11_MODULE(_native, m) {
   using namespace ravel;
   m.doc() = "The C++ engine: `.ravel` models without torch.";
-  py::register_exception<Error>(m, "Error", PyExc_ValueError).doc() =
+  // all of it local, so that this module and one built with libtorch can be in one process
+  py::register_local_exception<Error>(m, "Error", PyExc_ValueError).doc() =
       "A model file or setting that cannot be used; the text says what, where and what to do.";
   bind_model(m);
   bind_engine(m);
   bind_player(m);
+  m.def("plays_scripts", &plays_scripts, "Built with libtorch: Model reads TorchScript too.");
   m.def("cpu_features", &cpu_features, "Instruction sets that this machine can run, slowest first.");
   m.def("set_isa", &set_isa, "isa"_a, "The instruction set of models loaded from now on; None: the best.");
   m.def("peak_gflops", &peak_gflops, "seconds"_a = 0.2, "isa"_a = py::none(), "bf16_dot"_a = false,

@@ -2,6 +2,7 @@
 #include "ravel/player.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstdint>
@@ -176,6 +177,23 @@ class PyPlayer {
     player_.set_latent(checked_latent(latent), control);
   }
 
+  py::dict attributes() const {
+    constexpr std::array kTypes = {"bool", "int", "float", "str", "tensor"};
+    py::dict all;
+    for (const AttributeInfo& one : player_.attributes()) {
+      py::list types;
+      for (const ValueType type : one.types) types.append(kTypes.at(static_cast<std::size_t>(type)));
+      all[py::str(one.name)] = py::tuple(types);
+    }
+    return all;
+  }
+
+  void set_attribute(const std::string& name, const py::args& values) {
+    player_.set_attribute(name, py::cast<Values>(py::list(values)));
+  }
+
+  py::tuple attribute(const std::string& name) const { return py::tuple(py::cast(player_.attribute(name))); }
+
   py::dict latent(int latent) const {
     const LatentControl control = player_.latent(checked_latent(latent));
     return py::dict("scale"_a = control.scale, "bias"_a = control.bias,
@@ -264,7 +282,7 @@ class PyPlayer {
 }  // namespace
 
 void bind_player(py::module_& m) {
-  py::class_<PyPlayer>(m, "Player",
+  py::class_<PyPlayer>(m, "Player", py::module_local(),
                        "A model behind any block size, rate and channel count, with a performer's controls: what every "
                        "host runs. Late by exactly latency_samples.")
       .def(py::init<const std::string&>(), "method"_a = "forward", "`method`: forward, encode or decode.")
@@ -309,6 +327,11 @@ void bind_player(py::module_& m) {
       .def("set_latent", &PyPlayer::set_latent, "latent"_a, "scale"_a = 1.0, "bias"_a = 0.0, "override"_a = py::none(),
            "Play value * scale + bias, or `override` where it is a number.")
       .def("latent", &PyPlayer::latent, "latent"_a, "scale, bias and override of a latent, as set.")
+      .def_property_readonly("attributes", &PyPlayer::attributes,
+                             "Those of a TorchScript model, by name: the types of their values.")
+      .def("set_attribute", &PyPlayer::set_attribute, "name"_a,
+           "Set an attribute to these values before the next call of the script; what it refuses is a message.")
+      .def("attribute", &PyPlayer::attribute, "name"_a, "Its values, as set, else as the model has them.")
       .def("latent_values", &PyPlayer::latent_values, "The latents as last played, float32 (latents,).")
       .def("store_snapshot", &PyPlayer::store_snapshot, "slot"_a,
            "Keep the latents now playing. Slot 0 is heard at morph 0, slot 1 at morph 1, while `morphing` is on.")

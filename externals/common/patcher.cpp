@@ -4,20 +4,17 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <thread>
 #include <utility>
 
 namespace ravel::patcher {
 namespace {
 
-constexpr float kFadeSeconds = 0.02F;  // of `enable` and of changes that prepare anew
-constexpr int kPatience = 20;          // polls: 0.1 to 0.2 s, time for a fade in the longest vectors
-constexpr int kLatents = 8;            // signals of `encode` and `decode` where no model tells
-constexpr int kMaxSignals = 1024;      // of one multichannel cord in Max
+constexpr int kPatience = 20;      // polls: 0.1 to 0.2 s, time for a fade in the longest vectors
+constexpr int kLatents = 8;        // signals of `encode` and `decode` where no model tells
+constexpr int kMaxSignals = 1024;  // of one multichannel cord in Max
 
 // The controls of the player come on top, by their own names.
 constexpr std::array kWords = {
@@ -118,6 +115,13 @@ void read_flag(std::vector<Atom> flag, Arguments& arguments) {
   }
 }
 
+const AttributeInfo* script_attribute(const std::string& name, const Model* model) {
+  if (!model) return nullptr;
+  const auto& all = model->info().attributes;
+  const auto found = std::find_if(all.begin(), all.end(), [&](const AttributeInfo& one) { return one.name == name; });
+  return found == all.end() ? nullptr : &*found;
+}
+
 // The .ravel of the same export as a .ts.
 std::string beside(const std::string& ts) { return ts.substr(0, ts.size() - 3) + ".ravel"; }
 
@@ -214,7 +218,10 @@ struct Remote::Call {
   }
 };
 
-Remote::Remote(Shell& shell) noexcept : shell_(shell), seed_(objects++) { player_.set_seed(seed_); }
+Remote::Remote(Shell& shell, std::span<const std::byte> built_in) noexcept
+    : shell_(shell), built_in_(built_in), seed_(objects++) {
+  player_.set_seed(seed_);
+}
 
 void Remote::start(const Arguments& arguments) {
   starting_ = true;
@@ -222,12 +229,14 @@ void Remote::start(const Arguments& arguments) {
   const bool encode = arguments.method == Method::encode, decode = arguments.method == Method::decode;
   inputs_ = decode ? kLatents : 1;
   outputs_ = encode ? kLatents : 1;
-  if (!arguments.model.empty()) {
-    try {
+  try {
+    if (!arguments.model.empty()) {
       load(arguments.model, true);
-    } catch (const std::exception& error) {
-      complain(error.what());
+    } else if (!built_in_.empty()) {
+      player_.load(built_in_model(built_in_));
     }
+  } catch (const std::exception& error) {
+    complain(error.what());
   }
   if (const auto model = player_.model()) {
     inputs_ = model->info().method(arguments.method).in_channels;
@@ -242,15 +251,13 @@ void Remote::start(const Arguments& arguments) {
 std::string Remote::find(const std::string& name) {
   const auto search = [this](const std::string& file) { return shell_.find(file); };
   std::string path = find_model(name, search);
-#ifndef RAVEL_WITH_LIBTORCH
-  if (path.ends_with(".ts")) {
+  if (path.ends_with(".ts") && !plays_scripts()) {
     const std::string other = search(beside(path));
     if (other.empty())
       throw Error(path +
                   " is TorchScript, which this build can't play: export the model again, for a .ravel beside it");
     path = other;
   }
-#endif
   if (name.ends_with(".ts") && !path.ends_with(".ts")) shell_.print("plays " + path + " in place of the .ts");
   return path;
 }
@@ -270,15 +277,18 @@ bool Remote::poll() {
     const std::string said = player_.take_message();
     load_due_ = player_.model() && (said.empty() || player_.model() != before_);
     before_ = nullptr;
+    script_ = player_.model() && player_.model()->info().script;
     if (load_due_) compare_signals();
     if (player_.wants_prepare()) {  // the new model is later: the latency is told when it holds
       change();
     } else {
       latency_due_ |= load_due_;
-      if (!said.empty()) complain(said);
+      hear_player(said);
     }
+  } else if (script_ && !waiting_) {
+    hear_player(player_.take_message());
   }
-  if (resting_ && (quiet_ || --patience_ <= 0)) prepare_now(host_);
+  if (rest_.asked() && (rest_.quiet() || --patience_ <= 0)) prepare_now(host_);
   if (starting_) return true;
   if (load_due_) shell_.answer("load", std::array<Atom, 1>{player_.path().c_str()});
   if (!error_due_.empty()) shell_.answer("error", std::array<Atom, 1>{error_due_});
@@ -287,6 +297,14 @@ bool Remote::poll() {
   latency_due_ &= !prepared_;
   error_due_.clear();
   return wants_poll();
+}
+
+// What is no more than good to know is no complaint.
+void Remote::hear_player(const std::string& said) {
+  if (said.empty()) return;
+  const auto model = player_.model();
+  const std::string remark = model ? model->info().remark : "";
+  !remark.empty() && said.ends_with(remark) ? shell_.print(said) : complain(said);
 }
 
 // An object keeps the inlets and outlets it was made with.
@@ -321,58 +339,47 @@ void Remote::prepare(const Host& host) {
 
 void Remote::change() {
   if (!prepared_) return;
-  if (!played_ || offline_) return prepare_now(host_);
-  quiet_ = false;
+  if (!rest_.played() || offline_) return prepare_now(host_);
   patience_ = kPatience;
-  resting_ = true;
+  rest_.ask();
 }
 
 void Remote::prepare_now(const Host& host) {
-  for (int free = nobody; !turn_.compare_exchange_weak(free, control, std::memory_order_acquire); free = nobody)
-    std::this_thread::sleep_for(std::chrono::microseconds(50));
-  host_ = host;
-  try {
-    Host now = host;
-    now.offline |= offline_.load();
-    player_.prepare(now);
-    prepared_ = latency_due_ = true;
-  } catch (const std::exception& error) {
-    prepared_ = false;
-    complain(error.what());
-  }
-  gain_ = enabled_ && !resting_ ? 1.0F : 0.0F;
-  resting_ = played_ = false;
-  turn_.store(nobody, std::memory_order_release);
+  rest_.change(host.sample_rate_hz, enabled_ && !rest_.asked(), [&] {
+    host_ = host;
+    try {
+      Host now = host;
+      now.offline |= offline_.load();
+      player_.prepare(now);
+      prepared_ = latency_due_ = true;
+    } catch (const std::exception& error) {
+      prepared_ = false;
+      complain(error.what());
+    }
+  });
 }
 
 void Remote::process(std::span<const float* const> in, std::span<float* const> out, int frames) noexcept {
   const auto silence = [&] {
     for (float* channel : out) std::fill_n(channel, frames, 0.0F);
   };
-  int free = nobody;
-  if (!turn_.compare_exchange_strong(free, audio, std::memory_order_acquire)) return silence();
-  const float target = enabled_.load(std::memory_order_relaxed) && !resting_.load(std::memory_order_relaxed) ? 1 : 0;
+  if (!rest_.enter()) return silence();
   const bool fits =
       static_cast<int>(in.size()) == host_.in_channels && static_cast<int>(out.size()) == host_.out_channels;
-  if (!prepared_ || !fits || (target == 0 && gain_ == 0)) {
+  if (!prepared_ || !fits) {
     silence();
-    quiet_ = true;
+    rest_.skip();
+  } else if (const Rest::Next next = rest_.next(enabled_.load(std::memory_order_relaxed)); next == Rest::Next::silent) {
+    silence();
   } else {
-    if (gain_ == 0) player_.request_reset();
+    if (next == Rest::Next::begins) {
+      player_.request_reset();
+      rest_.begin(player_.latency_samples());
+    }
     player_.process(in.data(), out.data(), frames);
-    if (gain_ != target) fade(out, frames, target);
-    played_ = true;
+    rest_.fade(out, frames);
   }
-  turn_.store(nobody, std::memory_order_release);
-}
-
-void Remote::fade(std::span<float* const> out, int frames, float target) noexcept {
-  const float start = gain_, direction = target > start ? 1.0F : -1.0F;
-  const float step = direction / (kFadeSeconds * static_cast<float>(host_.sample_rate_hz));
-  for (int i = 0; i < frames; ++i) {
-    gain_ = std::clamp(start + step * static_cast<float>(i + 1), 0.0F, 1.0F);
-    for (float* channel : out) channel[i] *= gain_;
-  }
+  rest_.leave();
 }
 
 bool Remote::message(const char* word, Atoms atoms) noexcept {
@@ -391,8 +398,10 @@ void Remote::run(const Call& call) {
   if (call.is("method")) return set_method(call);
   if (call.is("set")) {
     call.expect(1, call.atoms.size());
-    if (call.is(call.name(0)) || !word_from(call.name(0)))
+    if (call.is(call.name(0)) || !word_from(call.name(0))) {
+      if (set_script_attribute(call)) return;
       throw Error(std::string("no attribute '") + call.name(0) + "': `dump` lists them");
+    }
     return run({call.name(0), call.atoms.subspan(1)});
   }
   if (call.is("load")) {
@@ -531,7 +540,8 @@ void Remote::get(const Call& call) {
     return answer_latents(attribute, latent, latent + 1);
   }
   call.expect(1, 1);
-  if (!answer_attribute(attribute.c_str())) throw Error("no attribute '" + attribute + "': `dump` lists them");
+  if (!answer_attribute(attribute.c_str()) && !answer_script_attribute(attribute))
+    throw Error("no attribute '" + attribute + "': `dump` lists them");
 }
 
 std::optional<Atom> Remote::value(const char* attribute) const noexcept {
@@ -557,6 +567,40 @@ bool Remote::answer_attribute(const char* attribute) {
   return now.has_value();
 }
 
+// False: what plays has none of this name.
+bool Remote::set_script_attribute(const Call& call) {
+  const auto model = player_.model();
+  const AttributeInfo* about = script_attribute(call.name(0), model.get());
+  if (!about) return false;
+  Values values;
+  for (std::size_t i = 1; i < call.atoms.size(); ++i) {
+    const bool word = call.atoms[i].word || (i <= about->types.size() && about->types[i - 1] == ValueType::text);
+    values.push_back(word ? Value(text(call.atoms[i])) : Value(call.atoms[i].number));
+  }
+  player_.set_attribute(about->name, values);
+  return true;
+}
+
+bool Remote::answer_script_attribute(const std::string& name) {
+  const auto model = player_.model();
+  if (!script_attribute(name, model.get())) return false;
+  const Values values = player_.attribute(name);
+  std::vector<Atom> atoms;
+  for (const Value& value : values) {
+    if (const auto* word = std::get_if<std::string>(&value)) {
+      atoms.emplace_back(*word);
+    } else if (const auto* on = std::get_if<bool>(&value)) {
+      atoms.emplace_back(*on ? 1.0 : 0.0);
+    } else if (const auto* whole = std::get_if<std::int64_t>(&value)) {
+      atoms.emplace_back(static_cast<double>(*whole));
+    } else {
+      atoms.emplace_back(std::get<double>(value));
+    }
+  }
+  shell_.answer(name.c_str(), atoms);
+  return true;
+}
+
 void Remote::answer_latents(const std::string& attribute, int from, int to) {
   for (int latent = from; latent < to; ++latent) {
     const LatentControl control = player_.latent(latent);
@@ -580,6 +624,9 @@ void Remote::dump() {
   for (std::size_t i = 0; i < kSwitches; ++i) answer_attribute(name(static_cast<Switch>(i)));
   for (const char* attribute : {"enable", "seed", "offline", "method", "mode", "latency"}) answer_attribute(attribute);
   for (const char* attribute : {"scale", "bias", "override"}) answer_latents(attribute, 0, player_.latents());
+  const auto model = player_.model();
+  for (const AttributeInfo& one : model ? model->info().attributes : std::vector<AttributeInfo>{})
+    if (!word_from(one.name.c_str())) answer_script_attribute(one.name);
 }
 
 void Remote::info() {
@@ -601,7 +648,7 @@ void Remote::info() {
   count("hop", about.hop_samples);
   count("latents", about.latents);
   row("weights", about.bf16_weights ? "bf16" : "fp32");
-  row("isa", name(model->isa()));
+  row("isa", about.script ? "TorchScript" : name(model->isa()));
 }
 
 void Remote::answer_latency() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -9,7 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "built_in.h"
 #include "ravel/player.h"
+#include "rest.h"
 
 namespace ravel::patcher {
 
@@ -64,7 +67,8 @@ bool any_thread(const char* word, Atoms atoms);  // of this message; `set` is li
 
 class Remote {
  public:
-  explicit Remote(Shell& shell) noexcept;
+  // `built_in`: bytes of the model that plays where no other is asked for, or none; they outlive the object.
+  explicit Remote(Shell& shell, std::span<const std::byte> built_in = {}) noexcept;
 
   // ---- the host's main thread
 
@@ -74,7 +78,8 @@ class Remote {
   void prepare(const Host& host);  // nothing for the host that it has; `process` gives silence meanwhile
   // Answers what is due (ends of loads, latency) and says whether to be called again, some 10 ms later.
   bool poll();
-  bool waits() const noexcept { return waiting_ || resting_; }  // else what `poll` has to do is due at once
+  // Else what `poll` has to do is due at once. A script may have something to say at any time.
+  bool waits() const noexcept { return waiting_ || rest_.asked() || script_; }
   bool wants_poll() const noexcept {
     return waits() || load_due_ || !error_due_.empty() || (latency_due_ && prepared_);
   }
@@ -115,16 +120,19 @@ class Remote {
   void compare_signals();
   int latent_number(const Call& call, std::size_t index) const;
   bool answer_attribute(const char* name);
+  bool set_script_attribute(const Call& call);
+  bool answer_script_attribute(const std::string& name);
   void answer_latents(const std::string& name, int from, int to);
   void answer_meters();
+  void hear_player(const std::string& said);
   void dump();
   void info();
   void answer_latency();
   void change();  // prepares for the same host: after a fade where sound is playing
   void prepare_now(const Host& host);
-  void fade(std::span<float* const> out, int frames, float target) noexcept;
 
   Shell& shell_;
+  const std::span<const std::byte> built_in_;
   Player player_;
   Host host_;
   bool prepared_ = false, starting_ = false;
@@ -132,18 +140,16 @@ class Remote {
   std::string name_;                     // of the model, as last asked for
   std::shared_ptr<const Model> before_;  // the newest load
   bool waiting_ = false;                 // for its end
+  bool script_ = false;                  // is what plays
   bool load_due_ = false, latency_due_ = false;
   std::string error_due_;
   std::atomic<long long> seed_;
   std::atomic<bool> offline_{false};
   std::atomic<Mode> mode_{Mode::automatic};
 
-  // A change while sound is playing: `resting_` asks for a fade, `quiet_` says that it is done.
+  Rest rest_;
   int patience_ = 0;  // polls until a silent audio thread is no longer waited for
-  std::atomic<bool> enabled_{true}, resting_{false}, quiet_{false}, played_{false};
-  float gain_ = 1;  // audio thread
-  enum Turn { nobody, audio, control };
-  std::atomic<int> turn_{nobody};
+  std::atomic<bool> enabled_{true};
 };
 
 }  // namespace ravel::patcher

@@ -30,6 +30,7 @@ extern "C" {
 }
 #endif
 
+// RAVEL_OBJECT, RAVEL_SETUP: "ravel~" and ravel_tilde_setup, or those of an object with a model inside (CMakeLists.txt).
 static_assert(sizeof(t_sample) == sizeof(float), "ravel~ is for Pd in single precision");
 
 namespace {
@@ -96,7 +97,10 @@ Atoms to_atoms(int count, const t_atom* list, std::vector<Atom>& atoms) {
 class Object final : public ravel::patcher::Shell {
  public:
   Object(Box* box, const Arguments& arguments)
-      : box_(box), canvas_(canvas_getcurrent()), multichannel_(arguments.multichannel), remote_(*this) {
+      : box_(box),
+        canvas_(canvas_getcurrent()),
+        multichannel_(arguments.multichannel),
+        remote_(*this, ravel::built_in_bytes()) {
     if (multichannel_ && !set_channels) {
       complain("-mc needs Pd 0.54 or newer: this one gets an inlet and an outlet for every channel");
       multichannel_ = false;
@@ -208,8 +212,8 @@ class Object final : public ravel::patcher::Shell {
     print(line);
   }
 
-  void print(const std::string& line) override { post("ravel~: %s", line.c_str()); }
-  void complain(const std::string& line) override { pd_error(box_, "ravel~: %s", line.c_str()); }
+  void print(const std::string& line) override { post(RAVEL_OBJECT ": %s", line.c_str()); }
+  void complain(const std::string& line) override { pd_error(box_, RAVEL_OBJECT ": %s", line.c_str()); }
 
   std::string find(const std::string& name) override {
     char folder[MAXPDSTRING];
@@ -244,7 +248,7 @@ void* make(t_symbol*, int count, t_atom* list) noexcept {
     return box;
   } catch (const std::exception& error) {
     if (box) pd_free(reinterpret_cast<t_pd*>(box));
-    pd_error(nullptr, "ravel~: %s", error.what());
+    pd_error(nullptr, RAVEL_OBJECT ": %s", error.what());
     return nullptr;
   }
 }
@@ -266,9 +270,9 @@ void dsp(Box* box, t_signal** signals) noexcept { box->self->dsp(signals); }
 #define RAVEL_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-RAVEL_EXPORT void ravel_tilde_setup() {
+RAVEL_EXPORT void RAVEL_SETUP() {
   set_channels = find_set_channels();
-  object_class = class_new(gensym("ravel~"), reinterpret_cast<t_newmethod>(reinterpret_cast<void*>(make)),
+  object_class = class_new(gensym(RAVEL_OBJECT), reinterpret_cast<t_newmethod>(reinterpret_cast<void*>(make)),
                            reinterpret_cast<t_method>(destroy), sizeof(Box),
                            CLASS_DEFAULT | (set_channels ? kMultichannelClass : 0), A_GIMME, A_NULL);
   CLASS_MAINSIGNALIN(object_class, Box, scalar);

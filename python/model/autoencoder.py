@@ -7,7 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from .config import ModelConfig
-from .latent import Latent, Variational
+from .latent import Latent, Spherical, Variational, Wasserstein
 from .layers import (
     Amplitude,
     BatchNorm,
@@ -30,7 +30,13 @@ from .noise import FilteredNoise, NoiseSource
 from .pqmf import Analysis, Synthesis
 from .quantise import Quantised, VectorQuantised
 
-LATENTS: dict[str, type[Latent]] = {"variational": Variational, "rvq": Quantised, "vq": VectorQuantised}
+LATENTS: dict[str, type[Latent]] = {
+    "variational": Variational,
+    "rvq": Quantised,
+    "vq": VectorQuantised,
+    "wasserstein": Wasserstein,
+    "spherical": Spherical,
+}
 
 
 class Autoencoder(nn.Module):

@@ -22,7 +22,9 @@ class ModelConfig:
     bands: int = 16
     attenuation_db: int = 100  # PQMF stop band: 40, 70 or 100
     latent: int = 128
-    latent_kind: str = "variational"  # variational; codes: rvq (residual, averaged codebooks) or vq (one, by gradient)
+    latent_kind: str = (
+        "variational"  # or wasserstein, spherical; codes: rvq (residual, averaged codebooks), vq (one, by gradient)
+    )
     quantisers: int = 0  # codebooks of rvq, each for what those before it left over
     codes: int = 1024  # of a codebook
     temperature: float = 0.0  # of the latent when playing, 0 = the posterior mean
@@ -67,7 +69,7 @@ class ModelConfig:
             "units": ("pointwise", "pair"),
             "activation": ("leaky_relu", "snake"),
             "head": ("gated", "loudness"),
-            "latent_kind": ("variational", "rvq", "vq"),
+            "latent_kind": ("variational", "rvq", "vq", "wasserstein", "spherical"),
         }
         for name, allowed in choices.items():
             _require(getattr(self, name) in allowed, f"{name}: {' or '.join(allowed)}, got {getattr(self, name)!r}")
@@ -109,7 +111,7 @@ class TrainingConfig:
     beta_warmup_steps: int = 500
     commitment: float = 0.25  # codes: weight of the encoder's part of the latent's cost
     code_decay: float = 0.99  # rvq: of the averages that its codes follow
-    code_revival: float = 0.1  # a code used less than this of its even share becomes a frame of the batch
+    code_revival: float = 0.5  # a code used less than this of its even share becomes a frame of the batch
     quantiser_dropout: float = 0.5  # rvq: share of the items that hear only their first so many quantisers
     log_floor: float = 1e-4  # magnitude under which spectra count as silent
     relative_weight: float = 1.0

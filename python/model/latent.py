@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig, TrainingConfig
-from .layers import Conv1d, Spec, State
+from .layers import Conv1d, Layer, Spec, State
 from .noise import NoiseSource, gaussian, hashed
 
 
@@ -62,8 +62,15 @@ class Latent(NoiseSource):
     def deployed(self, into: Conv1d, out_of: Conv1d, mean: Tensor, components: Tensor, kept: int) -> "Completion":
         raise NotImplementedError
 
+    @torch.jit.unused
+    @torch.no_grad()
     def limited(self, h: Tensor, mean: Tensor, components: Tensor, kept: int) -> Tensor:
-        raise NotImplementedError
+        z = components[:kept] @ (self.centre(h) - mean[:, None])
+        return components[:kept].T @ z + mean[:, None]
+
+    def played(self) -> tuple[list[Layer], "Latent"]:
+        """Layers to put behind the encoder, and the latent that stands for this one when deployed."""
+        return [], self
 
 
 class Variational(Latent):
@@ -112,12 +119,6 @@ class Variational(Latent):
 
     @torch.jit.unused
     @torch.no_grad()
-    def limited(self, h: Tensor, mean: Tensor, components: Tensor, kept: int) -> Tensor:
-        z = components[:kept] @ (self.centre(h) - mean[:, None])
-        return components[:kept].T @ z + mean[:, None]
-
-    @torch.jit.unused
-    @torch.no_grad()
     def deployed(self, into: Conv1d, out_of: Conv1d, mean: Tensor, components: Tensor, kept: int) -> "Fill":
         """Move the rotation to principal components into the encoder's last and the decoder's first convolution.
 
@@ -134,6 +135,105 @@ class Variational(Latent):
         self.rotation.copy_(components)
         self.kept = self.out_channels = kept
         return Fill(kept, self.size)
+
+
+class Wasserstein(Latent):
+    """A latent without a scale, whose frames together are pulled to N(0, I) by their maximum mean discrepancy from it
+    (WAE-MMD, Tolstikhin et al., arXiv 1711.01558: inverse multiquadratic kernels). It plays what it encodes."""
+
+    heads = 1
+    temperatures = (0.0,)
+    state_shapes: list[list[int]]
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, size)
+        self.size, self.kept, self.temperature = size, size, 0.0
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> "Wasserstein":
+        return cls(config.latent)
+
+    def point(self, h: Tensor) -> Tensor:
+        return h.float()
+
+    @torch.jit.unused
+    def centre(self, h: Tensor) -> Tensor:
+        return self.point(h)
+
+    @torch.jit.unused
+    def draw(self, h: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        """`eps` are the draws from the prior that the frames are compared with."""
+        with torch.autocast(h.device.type, enabled=False):
+            z = self.point(h)
+            rows, prior = (x.transpose(1, 2).flatten(0, 1) for x in (z, self.point(eps)))
+            return z, discrepancy(rows[:MMD_FRAMES], prior[:MMD_FRAMES]).expand(self.size)
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.point(x), self.advanced(state[0], x.size(2))
+
+    @torch.jit.unused
+    @torch.no_grad()
+    def played(self) -> tuple[list[Layer], Latent]:
+        """As means with a scale of nothing: a convolution of one tap, which takes up the principal components."""
+        means = Conv1d(self.size, 2 * self.size, 1, bias=True)
+        assert means.bias is not None
+        means.weight.copy_(torch.eye(2 * self.size, self.size)[:, None])
+        means.bias[self.size :] = -100.0  # softplus gives 0
+        latent = Variational(self.size)
+        latent.node = self.node
+        return [means], latent
+
+
+class Spherical(Wasserstein):
+    """Frames on the sphere of radius sqrt(size), pulled to be even on it."""
+
+    state_shapes: list[list[int]]
+
+    def point(self, h: Tensor) -> Tensor:
+        return on_sphere(h.float())
+
+    @torch.jit.unused
+    @torch.no_grad()
+    def played(self) -> tuple[list[Layer], Latent]:
+        layers, latent = super().played()
+        return [Sphere(self.size), *layers], latent
+
+
+class Sphere(Layer):
+    """Each frame at the same length, the square root of its channels."""
+
+    state_shapes: list[list[int]]
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        return on_sphere(x), state
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
+
+    def spec(self) -> Spec:
+        return self.describe("sphere")
+
+
+def on_sphere(x: Tensor) -> Tensor:
+    return x * (x.size(1) ** 0.5 / x.square().sum(1, keepdim=True).sqrt().clamp_min(1e-6))
+
+
+MMD_FRAMES = 1024  # that are compared: the cost grows with their square
+MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+def discrepancy(x: Tensor, y: Tensor) -> Tensor:
+    """Unbiased squared maximum mean discrepancy of rows (n, size) of two distributions."""
+    count, size = x.shape
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        square = (a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.t()).clamp_min(0)
+        return torch.stack([2 * size * s / (2 * size * s + square) for s in MMD_SCALES]).sum(0)
+
+    def within(k: Tensor) -> Tensor:
+        return (k.sum() - k.diagonal().sum()) / max(1, count * (count - 1))
+
+    return within(kernel(x, x)) + within(kernel(y, y)) - 2 * kernel(x, y).mean()
 
 
 class Completion(NoiseSource):

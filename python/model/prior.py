@@ -61,6 +61,7 @@ class Prior(Layer):
     """
 
     embedding: Tensor
+    first: Tensor
     state_shapes: list[list[int]]
 
     def __init__(self, config: PriorConfig) -> None:
@@ -71,6 +72,7 @@ class Prior(Layer):
         self.channels = width = config.channels
         wide = width + config.skip
         self.embedding = nn.Parameter(torch.randn(self.quantisers, self.codes, width) / self.quantisers**0.5)
+        self.register_buffer("first", torch.arange(self.quantisers) * self.codes, persistent=False)
         self.offset = nn.Parameter(torch.zeros(width))
         self.entry = Conv1d(width, wide, 1, bias=True)
         self.dilated = Convolutions([Conv1d(width, 2 * width, 2, dilation=d, bias=True) for d in config.dilations])
@@ -88,11 +90,9 @@ class Prior(Layer):
     def embed(self, rows: Tensor) -> Tensor:
         """Rows (B, T, quantisers) of float numbers to (B, T, channels)."""
         numbers = rows.long()
-        total = self.offset.expand(rows.size(0), rows.size(1), -1)
-        for i in range(self.quantisers):
-            heard = (numbers[:, :, i] >= 0).to(self.embedding.dtype).unsqueeze(2)
-            total = total + F.embedding(numbers[:, :, i].clamp(min=0), self.embedding[i]) * heard
-        return total
+        heard = (numbers >= 0).to(self.embedding.dtype).unsqueeze(2)  # (B, T, 1, quantisers)
+        vectors = F.embedding(numbers.clamp(min=0) + self.first, self.embedding.flatten(0, 1))
+        return torch.matmul(heard, vectors).squeeze(2) + self.offset
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         h = dense(self.embed(x.transpose(1, 2)), self.entry.weight, self.entry.bias)  # (B, T, channels + skip)

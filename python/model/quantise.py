@@ -40,7 +40,7 @@ class Quantised(Latent):
         self.begun = False
         self.coding = False  # deployed: codes come out instead of vectors
         self.temperature = 0.0
-        self.commitment, self.decay, self.revival, self.dropout = 0.25, 0.99, 0.1, 0.5
+        self.commitment, self.decay, self.revival, self.dropout = 0.25, 0.99, 0.5, 0.5
         # parameters, so that the averaged network averages them too
         self.codebooks = nn.Parameter(torch.randn(quantisers, codes, size) / size**0.5, requires_grad=self.learned)
         self.register_buffer("halves", torch.zeros(quantisers, codes), persistent=False)  # |c|^2 / 2, when deployed

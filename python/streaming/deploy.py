@@ -16,7 +16,7 @@ from ..errors import RavelError
 from ..files import atomic_write, atomic_writes
 from ..model.autoencoder import Autoencoder
 from ..model.latent import active_units
-from ..model.layers import Conv1d, fold
+from ..model.layers import Conv1d, Serial, fold
 from ..runs import Trained, TrainedPrior
 from ..training.pca import Principal
 from . import graph, verify
@@ -61,6 +61,10 @@ def deploy(trained: Trained, kept: int, streaming: bool, prior: TrainedPrior | N
     net.load_state_dict(trained.net.state_dict())
     net.latent.temperature = trained.net.latent.temperature
     fold(net.eval().requires_grad_(False))
+    behind, net.latent = net.latent.played()
+    if behind:
+        net.encoder = Serial(*net.encoder.layers, *behind).requires_grad_(False)
+        net.align()
     principal = trained.principal
     into, out_of = cast(Conv1d, net.encoder.layers[-1]), cast(Conv1d, net.decoder.layers[0])
     completion = net.latent.deployed(into, out_of, principal.mean, principal.components, kept)

@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from ..card import Card, ravel_format
+from ..card import Card
 from ..model.layers import Spec
 from ..model.quantise import Quantised
 from .nn_tilde import Shell
 
 GOLDEN_SAMPLES = 16384  # beyond the delay: the widest layer (v1's first of the decoder) looks back 12288
 MARGIN, ATTEMPTS = 3e-5, 64  # of the largest frame: rounding moves frames by some 1e-6 of it
+OPS_OF_2 = {"quantise", "codebook", "sphere"}  # that engines of version 1 do not know
 # what a branch of a sum or product is for, by the op that it ends with
 ROLES = {
     "delay": "skip",
@@ -120,13 +121,23 @@ def sounding(shell: Shell, streams: int, samples: int, seed: int) -> Tensor:
     return best
 
 
+def version(parts: dict[str, Spec]) -> int:
+    """The lowest that holds these ops, so that older engines play what they can."""
+
+    def ops(node: Spec) -> set[str]:
+        inside = [*node.get("layers", []), *node.get("branches", [])]
+        return {node["op"]}.union(*map(ops, inside))
+
+    return 2 if any(ops(part) & OPS_OF_2 for part in parts.values()) else 1
+
+
 def ravel(shell: Shell, about: Card, weights: str) -> bytes:
     """The bytes of a `.ravel`."""
     parts, tensors = stored(shell, weights)
     tensors |= golden(with_weights(shell, weights))
     metadata = {
         "format": "ravel",
-        "version": str(ravel_format(about)),
+        "version": str(version(parts)),
         "graph": json.dumps(parts),
         "card": json.dumps(about | {"weights": weights}),
     }

@@ -131,6 +131,15 @@ Signal layer(const Node&, const graph::Amplitude& amplitude, const Signal& x) {
   return mapped(x, [&](std::size_t, double v) { return 2 * std::pow(sigmoid(v + amplitude.offset), 2.3) + 1e-7; });
 }
 
+Signal layer(const Node&, const graph::Sphere&, Signal x) {
+  for (std::size_t n = 0; n < index(frames_of(x)); ++n) {
+    double square = 0;
+    for (const auto& row : x) square += row[n] * row[n];
+    for (auto& row : x) row[n] *= std::sqrt(static_cast<double>(x.size()) / square);
+  }
+  return x;
+}
+
 Signal layer(const Node& node, const graph::GatedHalf&, const Signal& x) {
   const auto half = index(node.out_channels);
   Signal y(x.begin(), x.begin() + node.out_channels);

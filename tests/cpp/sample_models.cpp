@@ -352,7 +352,9 @@ SampleFile every_op(const SampleOptions& o) {
   const json synthesis = build.upsample("synthesis", bands, o.channels, o.bands, 3);
   build.bf16 = o.bf16;
   build.snake = o.snake;
-  const json front = build.serial("front", {analysis, encoder(build, o)});
+  std::vector<json> layers{analysis, encoder(build, o)};
+  if (o.sphere) layers.push_back(build.plain("sphere", "sphere", layers.back()["out"], layers.back()["out"]));
+  const json front = build.serial("front", layers);
   const json back = build.serial("back", {decoder(build, o), synthesis});
   const bool discrete = o.quantisers > 0;
   const json latent =

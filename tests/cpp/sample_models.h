@@ -37,6 +37,7 @@ struct SampleOptions {
   int width = 4;  // channels of the level next to the bands, doubled at each stride; even
   std::vector<int> strides = {2, 2};
   int latent_size = 6, kept = 4;
+  bool sphere = false;            // behind the encoder
   int quantisers = 0, codes = 5;  // quantisers above 0: a discrete latent
   bool bf16 = false;              // weights of encoder and decoder
   bool snake = false;             // in place of leaky ReLU (one snake is there anyway)

@@ -35,6 +35,7 @@ std::vector<std::shared_ptr<const Model>> models(Isa isa = best_isa()) {
   bf16.width = 8;
   bf16.strides = {4, 2};
   test::SampleOptions codes;
+  codes.sphere = true;
   codes.quantisers = 3;
   codes.codes = 21;  // no multiple of a panel
   return {load({}, isa), load(stereo, isa), load(bf16, isa), load(codes, isa)};

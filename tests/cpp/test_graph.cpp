@@ -145,6 +145,7 @@ TEST_CASE("all samples are sound") {
     }
   }
   for (const int quantisers : {1, 4}) CHECK(complaint(test::every_op({.quantisers = quantisers}).bytes()) == "");
+  CHECK(complaint(test::every_op({.sphere = true}).bytes()) == "");
   CHECK(complaint(test::every_op({.width = 8, .strides = {4, 2, 1}, .latent_size = 1, .kept = 1}).bytes()) == "");
   for (const int hop : {1, 7, 128}) CHECK(complaint(test::minimal(hop).bytes()) == "");
 }
@@ -598,6 +599,17 @@ void flip(Bytes& bytes, std::size_t first, std::size_t last, std::mt19937& rando
 }
 
 }  // namespace
+
+TEST_CASE("damaged files with codes give a complaint or a model that runs") {
+  const SampleFile file = test::every_op({.bands = 2, .width = 2, .latent_size = 3, .sphere = true, .quantisers = 2});
+  const Bytes sound = file.bytes();
+  const std::size_t header = 8 + file.header().size();
+  REQUIRE(runs(sound));
+  sweep(sound, 700, 6, [&](Bytes& bytes, std::mt19937& random) { flip(bytes, 0, header, random); });
+  sweep(sound, 100, 7, [&](Bytes& bytes, std::mt19937& random) {
+    for (int i = 0; i < 100; ++i) flip(bytes, header, bytes.size(), random);
+  });
+}
 
 TEST_CASE("damaged files give a complaint or a model that runs") {
   const SampleFile file = test::every_op({.channels = 2, .bands = 2, .width = 2, .latent_size = 3, .kept = 2});

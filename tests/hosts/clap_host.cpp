@@ -73,6 +73,11 @@ template <class... Parts>
   throw std::runtime_error(text.str());
 }
 
+// Not among DPF's headers.
+struct Tail {
+  std::uint32_t(CLAP_ABI* get)(const clap_plugin_t* plugin);
+};
+
 // What the plugin may ask of its host, counted.
 struct Host {
   std::atomic<int> restarts{0}, callbacks{0}, latency_changes{0}, rescans{0};
@@ -231,10 +236,12 @@ class Session {
 
   Json report() {
     report_["latency"] = latency_ ? latency_->get(plugin_) : 0;
+    if (const auto* tail = extension<Tail>("clap.tail")) report_["tail"] = tail->get(plugin_);
     report_["latency_changes"] = host_.latency_changes.load();
     report_["restarts"] = host_.restarts.load();
     report_["blocks"] = times_.size();
     report_["calls"] = calls_;
+    report_["calls_a_block"] = most_calls_;
     report_["first_call"] = first_call_;
     report_["first_sound_ms"] = first_sound_ms_;
     report_["finite"] = finite_;
@@ -264,7 +271,6 @@ class Session {
     }
     const auto* notes = extension<clap_plugin_note_ports_t>(CLAP_EXT_NOTE_PORTS);
     report_["note_inputs"] = notes ? notes->count(plugin_, true) : 0;
-    report_["has_tail"] = plugin_->get_extension(plugin_, "clap.tail") != nullptr;
   }
 
   void read_parameters() {
@@ -462,6 +468,7 @@ class Session {
     shares_.push_back(static_cast<float>(1e-6 * times_.back() * rate_ / static_cast<double>(count)));
     if (seen && calls_ == 0) first_call_ = ravel_watch_first();
     calls_ += seen;
+    most_calls_ = std::max(most_calls_, seen);
     steady_ += static_cast<std::int64_t>(count);
     if (status == CLAP_PROCESS_ERROR) fail("process failed");
   }
@@ -530,7 +537,9 @@ class Session {
         for (auto& channel : in_.sound)
           for (float& x : channel) x = std::uniform_real_distribution<float>(-0.5f, 0.5f)(random_);
         process(static_cast<std::size_t>(count));
-        give(static_cast<std::size_t>(count));
+        for (const auto& channel : out_.sound)
+          finite_ = finite_ &&
+                    std::all_of(channel.begin(), channel.begin() + count, [](float x) { return std::isfinite(x); });
         std::this_thread::yield();
       }
     };
@@ -596,7 +605,7 @@ class Session {
   double rate_ = 0, first_sound_ms_ = -1;
   int max_block_ = 0, least_ = 0, most_ = 0;
   std::int64_t steady_ = 0;
-  int calls_ = 0;
+  int calls_ = 0, most_calls_ = 0;
   const char* first_call_ = "none";
   void* volatile proof_ = nullptr;
 };

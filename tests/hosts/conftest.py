@@ -19,9 +19,11 @@ import torch
 from filelock import FileLock
 
 from python.streaming import deploy, graph
+from tests.hosts.daw import Bundles
 from tests.networks import SIZE, trained
 
 ROOT = Path(__file__).parents[2]
+PLUGIN_FORMATS = ("vst3", "clap", "lv2", "standalone")
 MakeModel = Callable[..., Path]
 
 
@@ -241,29 +243,45 @@ def needed(program: str, why: str) -> str:
     return found
 
 
-def build(*targets: str) -> Path:
-    """Makes targets of the objects' build in build/hosts and returns that folder."""
+def plugin_lacks() -> str:
+    """What the plugin's build wants and this computer has not; CMake would fetch DPF, tests do not."""
+    if sys.platform != "linux":
+        return "Linux"
+    sources = Path(os.environ.get("DPF_DIR", "/usr/share/dpf"))
+    lacks = [] if (sources / "distrho").is_dir() else ["dpf-source"]
+    packages = {"x11": "libx11-dev", "xext": "libxext-dev", "xrandr": "libxrandr-dev", "gl": "libgl1-mesa-dev"}
+    if not shutil.which("pkg-config"):
+        return ", ".join([*lacks, "pkg-config"])
+    found = {name: subprocess.run(["pkg-config", "--exists", name]).returncode == 0 for name in packages}
+    return ", ".join([*lacks, *(packages[name] for name in packages if not found[name])])
+
+
+def build(*targets: str, folder: str = "hosts", options: list[str] | None = None) -> Path:
+    """Makes targets of the objects' build in build/FOLDER and returns that folder; `options`: of another build."""
     cmake = needed("cmake", "it builds the objects")
-    folder = ROOT / "build" / "hosts"
-    options = [
+    place = ROOT / "build" / folder
+    options = options or [
         "-DRAVEL_PD=ON",
         "-DRAVEL_MAX=ON",
+        f"-DRAVEL_PLUGIN={'OFF' if plugin_lacks() else 'ON'}",
         "-DRAVEL_TESTS=ON",
         "-DRAVEL_PYTHON=OFF",
+        "-DRAVEL_NAME=",
+        "-DRAVEL_MODEL=",
         "-DCMAKE_BUILD_TYPE=Release",
     ]
     options += ["-G", "Ninja"] if shutil.which("ninja") else []
-    folder.mkdir(parents=True, exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
     for command in (
-        [cmake, "-S", ROOT, "-B", folder, *options],
-        [cmake, "--build", folder, "--parallel", "2", "--target", *targets],
+        [cmake, "-S", ROOT, "-B", place, *options],
+        [cmake, "--build", place, "--parallel", "2", "--target", *targets],
     ):
-        with FileLock(folder / ".lock"):  # tests run in several processes
+        with FileLock(place / ".lock"):  # tests run in several processes
             done = subprocess.run(command, capture_output=True, text=True)
         if lacking := re.search(r"Build step for (\w+) failed|Failed to clone repository: '([^']+)'", done.stderr):
             pytest.skip(f"{lacking[1] or lacking[2]} could not be fetched, and is not installed: see .ci/packages")
         assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    return place
 
 
 @pytest.fixture(scope="session")
@@ -273,6 +291,21 @@ def external(pd_program: str) -> Path:
         return Path(given)
     watching = ["ravel_watch_pd", "ravel_heap_pd"] if sys.platform == "linux" else []
     return next((build("ravel_pd", *watching) / "pd").glob("ravel~.*"))
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    """The plugin of this tree, installed; RAVEL_BUNDLES names a folder that holds it already, and the CLAP host."""
+    if given := os.environ.get("RAVEL_BUNDLES"):
+        return Bundles(Path(given), Path(given) / "ravel_clap_host")
+    if lacks := plugin_lacks():
+        pytest.skip(f"the plugin needs {lacks}: see .ci/packages")
+    plugins = [f"ravel_plugin_{name}_{form}" for name in ("ravel", "ravel_instrument") for form in PLUGIN_FORMATS]
+    folder, out = build("ravel_clap_host", *plugins), tmp_path_factory.mktemp("bundles")
+    install = ["cmake", "--install", str(folder), "--component", "plugin", "--prefix", str(out)]
+    done = subprocess.run(install, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Bundles(out, folder / "plugin" / "ravel_clap_host")
 
 
 @pytest.fixture(scope="session")

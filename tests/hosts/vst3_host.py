@@ -14,6 +14,11 @@ from typing import Any
 
 import numpy as np
 import pedalboard
+from pedalboard import _pedalboard
+
+# To guess their units, pedalboard asks every parameter for a thousand texts; MIDI alone is 2080 hidden parameters.
+_pedalboard._PythonExternalPluginMixin.__set_initial_parameter_values__ = lambda plugin, values: None
+_pedalboard._PythonExternalPluginMixin.__setattr__ = object.__setattr__
 
 
 class Host:
@@ -22,7 +27,8 @@ class Host:
 
     def open(self, name: str, path: str) -> dict[str, Any]:
         start = time.perf_counter()
-        plugin = self.plugins[name] = pedalboard.load_plugin(path)
+        # An instrument without a model is silent; pedalboard would wait for it to sound.
+        plugin = self.plugins[name] = pedalboard.load_plugin(path, initialization_timeout=0.2)
         return {
             "seconds": time.perf_counter() - start,
             "name": plugin.name,
@@ -34,16 +40,20 @@ class Host:
     def close(self, name: str) -> None:
         del self.plugins[name]
 
-    def play(self, name: str, given: str, rate: float, sizes: list[int], max_block: int, to: str) -> int:
-        """Calls of these sizes, over and over; what the host drops as latency is dropped. Gives the latency."""
+    def play(self, name: str, given: str, rate: float, calls: list[tuple[int, int]], to: str) -> int:
+        """Calls of (frames, block), over and over, the largest block first: a larger one would begin anew.
+
+        At least 3 frames, since pedalboard takes 2 frames of 2 channels for what they are not. What the host drops as
+        latency is dropped. Gives the latency.
+        """
         plugin, x = self.plugins[name], np.load(given)
         plugin.reset()
         heard, at, call = [], 0, 0
-        while at < x.shape[1]:
-            block = x[:, at : at + sizes[call % len(sizes)]]
-            heard.append(plugin.process(block, rate, buffer_size=max_block, reset=False))
-            at += block.shape[1]
-            call += 1
+        while at + 3 <= x.shape[1]:
+            frames, block = calls[call % len(calls)]
+            end = at + frames if at + frames + 3 <= x.shape[1] else x.shape[1]
+            heard.append(plugin.process(x[:, at:end], rate, buffer_size=block, reset=False))
+            at, call = end, call + 1
         np.save(to, np.concatenate(heard, axis=1))
         return int(plugin.reported_latency_samples)
 
@@ -74,7 +84,12 @@ class Host:
 
     def values(self, name: str) -> dict[str, tuple[float, str]]:
         """By the parameter's own name: share of the range, text."""
-        return {p.name: (p.raw_value, p.string_value) for p in self.plugins[name]._parameters}
+        hidden = ("MIDI Ch. ", "Buffer Size", "Sample Rate", "Latency")  # of DPF
+        return {
+            p.name: (p.raw_value, p.string_value)
+            for p in self.plugins[name]._parameters
+            if not p.name.startswith(hidden)
+        }
 
 
 def main() -> None:

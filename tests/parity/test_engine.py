@@ -37,6 +37,7 @@ ROUNDED_DB = 40.0  # signal to error of native bfloat16 products, which round ac
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{f"{name}-fp32": (name, "fp32", {"channels": 1 + i % 2}) for i, name in enumerate(PRESETS)},
     **{f"{name}-bf16": (name, "bf16", {"channels": 2 - i % 2}) for i, name in enumerate(PRESETS)},
+    "spherical": ("low", "fp32", {"latent_kind": "spherical", "channels": 2}),
     "centred": ("v2-small", "fp32", {"centred": True, "channels": 2}),
     "snake": ("low", "fp32", {"activation": "snake", "dilations": ((3,),) * 4}),  # few: its slope reaches 2
 }
@@ -133,6 +134,8 @@ def error(got: Audio, want: Audio) -> float:
 
 def assert_close(case: Case, isa: str, got: Audio, want: Audio) -> None:
     if case.weights == "bf16" and isa == NATIVE_DOT:
+        if np.array_equal(got, want):  # codes are
+            return
         decibels = 10 * np.log10(np.square(want).sum() / np.square(got - want).sum())
         assert decibels >= ROUNDED_DB, f"{decibels:.1f} dB"
     else:

@@ -67,7 +67,16 @@ def test_shrunk_preset_keeps_the_law(name: str, centred: bool, channels: int) ->
         contract.check(whole(net), hops=4)
 
 
-@pytest.mark.parametrize("changes", [{"activation": "snake"}, {"free_lookahead": False}, {"attenuation_db": 70}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"activation": "snake"},
+        {"free_lookahead": False},
+        {"attenuation_db": 70},
+        {"latent_kind": "wasserstein"},
+        {"latent_kind": "spherical"},
+    ],
+)
 def test_other_fields_keep_the_law(changes: dict[str, Any]) -> None:
     net = built("low", **SMALL, **changes)
     with torch.jit.optimized_execution(False):

@@ -127,9 +127,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stand:
     return make
 
 
-INSTALL = (
-    '[ -z "$prefix" ] || { mkdir -p "$prefix/plugin/clap" "$prefix/pd/ravel"; echo a > "$prefix/plugin/clap/It.clap"; }'
-)
+INSTALL = '[ -z "$prefix" ] || { mkdir -p "$prefix/clap" "$prefix/pd/ravel"; echo a > "$prefix/clap/It.clap"; }'
 
 
 def test_what_was_installed_is_put_in_place(tmp_path: Path, stand_in: Stand) -> None:
@@ -137,8 +135,7 @@ def test_what_was_installed_is_put_in_place(tmp_path: Path, stand_in: Stand) -> 
     model.write_bytes(b"weights")
     asked = request(model, "It", "clap,pd")
     made = build.build(asked, tmp_path, out, tmp_path / "work")
-    assert made == [out / "It.clap", out / "pd" / "It"]
-    assert {path.name for path in (out / "pd" / "It").iterdir()} == {"It~.pd", "It.ravel"}
+    assert made == [out / "It.clap", out / "pd" / "it"]
     assert sorted(path.name for path in out.iterdir()) == ["It.clap", "pd"]
     said = log.read_text()
     assert f"-DRAVEL_MODEL={model}" in said
@@ -190,36 +187,24 @@ def test_progress_is_read_from_ninja_and_make() -> None:
 # ---- what externals become
 
 
-def test_an_abstraction_for_pd_has_the_model_s_signals(tmp_path: Path) -> None:
-    (tmp_path / "violin.ravel").write_bytes(b"weights")
-    asked = Request(tmp_path / "violin.ravel", card_of(128, 91, 2), ("pd",), "My Violin")
-    (tmp_path / "folder").mkdir()
-    build.dress_pd(asked, tmp_path / "folder")
-    text = (tmp_path / "folder" / "My-Violin~.pd").read_text()
-    assert text.count("inlet~") == 2
-    assert text.count("outlet~") == 2
-    assert "ravel~ My-Violin forward" in text
-    assert (tmp_path / "folder" / "My-Violin.ravel").read_bytes() == b"weights"
-
-
 def test_a_package_for_max_has_an_abstraction_and_the_model(tmp_path: Path) -> None:
     (tmp_path / "violin.ravel").write_bytes(b"weights")
     folder = tmp_path / "Ravel"
     folder.mkdir()
     (folder / "package-info.json").write_text(json.dumps({"name": "Ravel", "version": "1"}))
     build.dress_max(Request(tmp_path / "violin.ravel", card_of(128, 91, 1), ("max",), "Violin"), folder)
-    patcher = json.loads((folder / "patchers" / "Violin~.maxpat").read_text())["patcher"]
+    patcher = json.loads((folder / "patchers" / "violin~.maxpat").read_text())["patcher"]
     boxes = {one["box"]["id"]: one["box"] for one in patcher["boxes"]}
     for cord in patcher["lines"]:
         (source, outlet), (target, inlet) = cord["patchline"]["source"], cord["patchline"]["destination"]
         assert outlet < boxes[source]["numoutlets"]
         assert inlet < boxes[target]["numinlets"]
     assert json.loads((folder / "package-info.json").read_text()) == {
-        "name": "Violin",
+        "name": "violin",
         "displayname": "Violin",
         "version": "1",
     }
-    assert (folder / "media" / "Violin.ravel").exists()
+    assert (folder / "media" / "violin.ravel").exists()
 
 
 def test_without_an_engine_nothing_is_built_in(monkeypatch: pytest.MonkeyPatch) -> None:

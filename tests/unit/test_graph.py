@@ -26,7 +26,7 @@ from tests import contract, networks
 Rows = NDArray[np.float64]
 Node = dict[str, Any]
 OPS = {"serial", "sum", "product", "conv1d", "upsample", "delay", "leaky_relu", "snake", "tanh", "amplitude"}
-OPS |= {"gated_half", "repeat", "filtered_noise", "variational", "fill", "quantise", "codebook"}
+OPS |= {"gated_half", "repeat", "filtered_noise", "variational", "fill", "quantise", "codebook", "sphere"}
 FORMS = [(1, False), (2, False), (1, True), (2, True)]  # channels, centred
 
 
@@ -139,6 +139,9 @@ class Interpreter:
         rest = self.wander * self.gaussian(node, node["size"] - node["kept"], len(x))
         return np.concatenate([x, rest], 1)
 
+    def sphere(self, node: Node, x: Rows) -> Rows:
+        return x / np.linalg.norm(x, axis=1, keepdims=True) * x.shape[1] ** 0.5
+
     def quantise(self, node: Node, x: Rows) -> Rows:
         codes = []
         for book in self.tensor(node, "codebook"):
@@ -206,6 +209,9 @@ def test_the_file_alone_plays_its_golden_pair(name: str, channels: int, centred:
     ("name", "weights", "overrides"),
     [
         ("low", "bf16", {}),
+        ("low", "fp32", {"latent_kind": "spherical"}),
+        ("v2-small", "bf16", {"latent_kind": "wasserstein"}),
+        ("v2", "fp32", {"latent_kind": "vq", "quantisers": 1, "codes": 16}),
         ("v1", "bf16", {"channels": 2}),
         ("v2-small", "bf16", {"centred": True}),
         ("v2", "fp32", {"activation": "snake"}),
@@ -303,7 +309,7 @@ def test_every_layer_has_a_spec_or_is_folded_away() -> None:
     ours = [k for k in below(L.Layer) if k.__module__.startswith("python.")]
     assert len(ours) > 15
     without = {k.__name__ for k in ours if k.spec is L.Layer.spec}
-    assert without == {"Layer", "BatchNorm", "NoiseSource", "Latent", "Completion"}
+    assert without == {"Layer", "BatchNorm", "NoiseSource", "Latent", "Completion", "Wasserstein", "Spherical"}
     with pytest.raises(TypeError, match="BatchNorm is no op of the engine: fold it"):
         L.Serial(L.Tanh(2), L.BatchNorm(2)).spec()
 
@@ -316,6 +322,8 @@ def test_the_metadata() -> None:
     played = Interpreter(graph.ravel(shell, about, "bf16"))
     assert (played.metadata["format"], played.metadata["version"]) == ("ravel", "1")
     assert file("low-discrete").metadata["version"] == "2"
+    kinds = {kind: file("low", latent_kind=kind).metadata["version"] for kind in ("wasserstein", "spherical")}
+    assert kinds == {"wasserstein": "1", "spherical": "2"}
     assert set(played.metadata) == {"format", "version", "graph", "card"}
     assert played.card == json.loads(json.dumps(about)) | {"weights": "bf16"}
     assert set(played.graph) == {"front", "latent", "completion", "back"}

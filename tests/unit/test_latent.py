@@ -10,7 +10,15 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from python.model import layers as L
-from python.model.latent import Fill, Variational, active_units
+from python.model.latent import (
+    MMD_SCALES,
+    Fill,
+    Spherical,
+    Variational,
+    Wasserstein,
+    active_units,
+    discrepancy,
+)
 from tests import contract
 
 SIZE = 6
@@ -59,6 +67,71 @@ def test_playing_gives_the_mean_unless_the_temperature_says_otherwise() -> None:
     latent.temperature = 1.0
     assert not torch.equal(latent(h), h[:, :SIZE])
     assert torch.equal(latent(h), latent(h))  # hashed, not drawn
+
+
+# -- spherical and Wasserstein ------------------------------------------------
+
+
+def test_discrepancy_is_none_between_equals_and_grows_with_the_shift() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(2, 800, 4)
+    apart = [float(discrepancy(x, y + shift)) for shift in (0.0, 0.3, 1.0, 3.0)]
+    assert abs(apart[0]) < 0.01
+    assert apart[1] > 0.02
+    assert apart == sorted(apart)
+    assert float(discrepancy(x, 0.3 * y)) > 0.1, "width is noticed too"
+    a, b = x[:40].double(), y[:40].double() + 1
+    brute = sum(
+        sum(c / (c + (p - q).square().sum()) for c in (8 * s for s in MMD_SCALES)) * weight
+        for left, right, weight in ((a, a, 1 / 1560), (b, b, 1 / 1560), (a, b, -2 / 1600))
+        for i, p in enumerate(left)
+        for j, q in enumerate(right)
+        if left is not right or i != j
+    )
+    assert float(discrepancy(a, b)) == pytest.approx(float(brute), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Wasserstein, Spherical])
+def test_frames_learn_the_prior(kind: type[Wasserstein]) -> None:
+    """From a narrow, shifted cloud, by gradient, to what the prior looks like; without the cost they stay."""
+    latent = kind(4)
+    h = (0.1 * torch.randn(1, 4, 400) + 2.0).requires_grad_()
+    optimiser = torch.optim.Adam([h], 0.05)
+    generator = torch.Generator().manual_seed(0)
+    first, last = 0.0, 0.0
+    for _ in range(150):
+        z, cost = latent.draw(h, torch.randn(1, 4, 400, generator=generator))
+        optimiser.zero_grad()
+        cost.sum().backward()
+        optimiser.step()
+        last = float(cost[0].detach())
+        first = first or last
+    assert cost.shape == (4,)
+    assert last < 0.05 * first
+    assert float(z.detach().mean((0, 2)).abs().max()) < 0.35
+    if kind is Spherical:
+        torch.testing.assert_close(z.square().sum(1), torch.full((1, 400), 4.0))
+
+
+@pytest.mark.parametrize("kind", [Wasserstein, Spherical])
+@torch.no_grad()
+def test_they_are_deployed_as_means_without_scale(kind: type[Wasserstein]) -> None:
+    latent, out_of, h = kind(SIZE), L.Conv1d(SIZE, 4, 3), parameters()[:, :SIZE]
+    z = latent.point(h)
+    want = out_of.step(latent.limited(h, MEAN, components(), 3), [MEAN[None, :].expand(2, 2, SIZE)])[0]
+    behind, played = latent.played()
+    into = behind[-1]
+    assert isinstance(into, L.Conv1d)
+    fill = played.deployed(into, out_of, MEAN, components(), 3)
+    played.temperature = 1.0
+    for layer in (*behind, played):
+        h = layer(h)
+    torch.testing.assert_close(h, components()[:3] @ (z - MEAN[:, None]), rtol=1e-3, atol=1e-3)  # the scale is 1e-4
+    torch.testing.assert_close(out_of(fill(h)), want, rtol=1e-2, atol=2e-3)
+
+
+def test_silence_has_a_place_on_the_sphere() -> None:
+    assert torch.isfinite(Spherical(SIZE).draw(torch.zeros(1, SIZE, 3), torch.randn(1, SIZE, 3))[0]).all()
 
 
 # -- principal components --------------------------------------------------

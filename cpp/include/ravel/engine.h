@@ -28,6 +28,12 @@ struct LatentHook {
   void (*edit)(void* self, float* z, int latents, int stream) noexcept = nullptr;
 };
 
+// Hears what a script has to say when something in it fails; called within `process` or `reset`.
+struct MessageHook {
+  void* self = nullptr;
+  void (*say)(void* self, const char* text) noexcept = nullptr;
+};
+
 // One step of the schedule, for profiles.
 struct OpInfo {
   std::string name, kind;  // node in the model, what it does
@@ -35,6 +41,10 @@ struct OpInfo {
   double weight_bytes = 0;
   std::string stage;  // early, core or late
 };
+
+namespace engine {
+class Running;
+}
 
 class Engine {
  public:
@@ -47,7 +57,8 @@ class Engine {
   // Allocates for other settings and resets.
   void prepare(const Settings& settings);
 
-  // Everything below is for the audio thread: no allocation, lock or system call.
+  // Everything below is for the audio thread: no allocation, lock or system call. A script keeps to none of that: it
+  // wants a thread of its own, takes whole hops only, and is silent where something in it fails.
 
   // `hops` whole hops, 1 to max_hops. in[stream * in_channels + channel] points at hops * in_frames() values, out alike;
   // they must not overlap. NaN and infinity in audio or latents count as 0.
@@ -76,6 +87,12 @@ class Engine {
   void set_bias(int latent, float value) noexcept RAVEL_NONBLOCKING;
   // After scale and bias.
   void set_latent_hook(const LatentHook& hook) noexcept RAVEL_NONBLOCKING;
+  void set_message_hook(const MessageHook& hook) noexcept;
+
+  // Attributes of a script, between two calls of `process`, on its thread. Throws Error: no such attribute, other types,
+  // or the script refuses the values.
+  void set_attribute(const std::string& name, const Values& values);
+  Values attribute(const std::string& name);
 
   const Settings& settings() const noexcept;
   int in_frames() const noexcept;             // of one hop
@@ -89,8 +106,7 @@ class Engine {
   void process_timed(const float* const* in, float* const* out, int hops, double* seconds);
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::unique_ptr<engine::Running> running_;
 };
 
 }  // namespace ravel

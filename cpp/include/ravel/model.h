@@ -1,4 +1,5 @@
-// A `.ravel` file, read, checked and packed: immutable, shared by any number of engines.
+// A model file, read and checked, its weights packed: immutable, shared by any number of engines. A `.ravel`, or in
+// builds with libtorch a `.ts` of the nn~ protocol.
 #pragma once
 
 #include <array>
@@ -6,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "ravel/cpu.h"
@@ -24,12 +26,23 @@ struct MethodInfo {
   int delay_samples = 0;  // by which the output is late, waiting for a whole hop excluded
 };
 
+// An attribute of a script: what a performer may set besides the player's own controls.
+enum class ValueType { boolean, integer, number, text, other };       // other: a tensor, which nobody can give
+using Value = std::variant<bool, std::int64_t, double, std::string>;  // by ValueType
+using Values = std::vector<Value>;
+
+struct AttributeInfo {
+  std::string name;
+  std::vector<ValueType> types;
+  Values initial;  // as loaded
+};
+
 struct Info {
   std::string name, preset;
-  int sample_rate_hz = 0;
-  int channels = 0;     // audio channels
-  int hop_samples = 0;  // one latent frame
-  int latents = 0;      // played; `latent_size` counts those that fill completes too
+  int sample_rate_hz = 0;  // 0: a script that does not tell, and plays at any
+  int channels = 0;        // audio channels
+  int hop_samples = 0;     // one latent frame
+  int latents = 0;         // played; `latent_size` counts those that fill completes too
   int latent_size = 0;
   // A discrete model: `encode` gives and `decode` takes the numbers of `codes` codes, a channel a quantiser; its latents
   // are the components of what they stand for. 0: none.
@@ -40,12 +53,23 @@ struct Info {
   std::vector<float> fidelity_curve;  // cumulative share of variance of the strongest 1, 2, ... latents
   std::string card;                   // JSON: everything else that the exporter knew
 
+  // Of a script only. A method that it lacks has no channels.
+  bool script = false;
+  int call_hops = 1;  // hops that it is given at once, since every call has a price
+  std::vector<AttributeInfo> attributes;
+  std::string remark;  // what a player should know and the file cannot say
+
   const MethodInfo& method(Method m) const noexcept { return methods[static_cast<std::size_t>(m)]; }
 };
 
 namespace engine {
 struct Blueprint;
 }
+namespace script {
+class Script;
+}
+
+bool plays_scripts() noexcept;  // this build holds libtorch
 
 class Model {
  public:
@@ -63,16 +87,21 @@ class Model {
   std::size_t weight_bytes() const noexcept;
 
   // Runs the golden pair that travels in the file through every method: the largest error over its peak, by Method.
+  // Throws Error for a script, which has none.
   std::array<double, 3> selftest() const;
 
-  const engine::Blueprint& blueprint() const noexcept { return *blueprint_; }  // for Engine
+  // For Engine. A script has no blueprint, everything else no script.
+  const engine::Blueprint& blueprint() const noexcept { return *blueprint_; }
+  const std::shared_ptr<const script::Script>& script() const noexcept { return script_; }
 
  private:
   Model() = default;
+  static std::shared_ptr<Model> read(const std::byte* bytes, std::size_t size, Isa isa);
 
   Info info_;
   Isa isa_ = Isa::reference;
   std::unique_ptr<const engine::Blueprint> blueprint_;
+  std::shared_ptr<const script::Script> script_;
   struct Golden;
   std::unique_ptr<const Golden> golden_;
 };

@@ -16,7 +16,7 @@
 namespace ravel {
 
 // How a hop is computed. Automatic is a pure function of the model's costs, hop, block and rate: inline where a whole
-// hop fits its block, else sliced; never threaded.
+// hop fits its block, else sliced; never threaded. TorchScript is threaded, whatever was asked for.
 enum class Mode { automatic, inline_, sliced, threaded };
 
 const char* name(Mode mode) noexcept;
@@ -92,6 +92,12 @@ class Player {
   std::string take_message();
   std::shared_ptr<const Model> model() const;  // of the newest load that succeeded; null: none
   std::string path() const;
+
+  // Attributes of a TorchScript model: they reach it before its next call, and every later model that has them. What it
+  // refuses is a message. Throws Error: no such attribute, other types.
+  std::vector<AttributeInfo> attributes() const;
+  void set_attribute(const std::string& name, const Values& values);
+  Values attribute(const std::string& name) const;  // as set, else as the model has it
 
   // ---- audio thread
 

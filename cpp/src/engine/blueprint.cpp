@@ -23,6 +23,7 @@ const char* name(Op::Kind kind) noexcept {
     case Op::Kind::noise: return "noise";
     case Op::Kind::latent: return "latent";
     case Op::Kind::fill: return "fill";
+    case Op::Kind::sphere: return "sphere";
     case Op::Kind::quantise: return "quantise";
     case Op::Kind::codebook: return "codebook";
   }
@@ -290,6 +291,10 @@ class Compiler {
 
   Value emit(const graph::Node& node, const graph::Tanh&, Value x) {
     return append_map(map(Op::Kind::tanh, node.name, x), node.out_channels);
+  }
+
+  Value emit(const graph::Node& node, const graph::Sphere&, Value x) {
+    return append_map(map(Op::Kind::sphere, node.name, x), node.out_channels);
   }
 
   Value emit(const graph::Node& node, const graph::Amplitude& amplitude, Value x) {

@@ -49,6 +49,7 @@ struct Op {
     amplitude,
     gate,
     snake,
+    sphere,
     repeat,
     add,
     multiply,

@@ -46,6 +46,16 @@ std::size_t scratch_floats(const Op& op, const Program& program) {
 
 bool is_finite(float x) noexcept { return (std::bit_cast<std::uint32_t>(x) & 0x7F800000u) != 0x7F800000u; }
 
+// Rows at the length sqrt(width), in one order of accumulation.
+void to_sphere(const float* x, float* y, int rows, int width) noexcept {
+  for (int t = 0; t < rows; ++t, x += width, y += width) {
+    double square = 0;
+    for (int c = 0; c < width; ++c) square += double{x[c]} * x[c];
+    const auto gain = static_cast<float>(std::sqrt(double(width)) / std::max(std::sqrt(square), 1e-6));
+    for (int c = 0; c < width; ++c) y[c] = x[c] * gain;
+  }
+}
+
 float softplus(float x) noexcept { return x > 20 ? x : std::log1p(std::exp(x)); }  // torch's threshold
 
 }  // namespace
@@ -236,6 +246,7 @@ void Runner::map(const Op& op, const Clock& clock, int rows) noexcept {
       case Op::Kind::multiply: kernels_.multiply(x, with, to, n); break;
       case Op::Kind::gate: kernels_.gate(x, to, std::size_t(rows), y.width()); break;
       case Op::Kind::snake: kernels_.snake(x, op.vector.data(), to, std::size_t(rows), width); break;
+      case Op::Kind::sphere: to_sphere(x, to, rows, width); break;
       case Op::Kind::repeat: {
         const int times = y.width() / width;
         for (std::size_t i = 0; i < n; ++i) to = std::fill_n(to, times, x[i]);

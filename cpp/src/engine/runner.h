@@ -7,20 +7,10 @@
 #include "engine/blueprint.h"
 #include "engine/noise.h"
 #include "engine/rows.h"
+#include "engine/running.h"
 #include "engine/schedule.h"
-#include "ravel/engine.h"
 
 namespace ravel::engine {
-
-// What a performer may turn while it plays.
-struct Controls {
-  float temperature = 0;
-  float fill = 0;
-  bool noise = true;
-  std::int64_t seed = 0;
-  std::vector<float> scale, bias;  // a latent
-  LatentHook hook;
-};
 
 class Runner {
  public:

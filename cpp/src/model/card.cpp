@@ -60,11 +60,8 @@ bool read_weights(Fields& card) {
   return weights == "bf16";
 }
 
-}  // namespace
-
-Info read_card(const std::string& text) {
-  const json::Value value = json::parse(text, "card");
-  Fields card(value, "card");
+// What every card holds.
+Info read_fields(Fields& card, const std::string& text) {
   Info info;
   info.name = name_of(card, "name");
   info.preset = name_of(card, "preset");
@@ -73,7 +70,6 @@ Info read_card(const std::string& text) {
   info.hop_samples = card.integer("hop_samples", 1, kMaxHopSamples);
   info.latent_size = card.integer("latent_size", 1, kMaxChannels);
   info.latents = card.integer("latents", 1, info.latent_size);
-  info.bf16_weights = read_weights(card);
   if (card.has("codes")) {
     Fields codes = card.object("codes");
     info.quantisers = codes.integer("quantisers", 1, kMaxQuantisers);
@@ -92,6 +88,25 @@ Info read_card(const std::string& text) {
   read_methods(card, info);
   info.card = text;
   return info;
+}
+
+}  // namespace
+
+Info read_card(const std::string& text) {
+  const json::Value value = json::parse(text, "card");
+  Fields card(value, "card");
+  Info info = read_fields(card, text);
+  info.bf16_weights = read_weights(card);
+  return info;
+}
+
+Info read_script_card(const std::string& text) {
+  const json::Value value = json::parse(text, "card");
+  Fields card(value, "card");
+  const bool* streaming = card.at("streaming").as<bool>();
+  if (!streaming || !*streaming)
+    card.refuse("the model was exported for whole files: export it again with --streaming");
+  return read_fields(card, text);
 }
 
 }  // namespace ravel

@@ -12,7 +12,9 @@ inline constexpr int kMaxChannels = 65536;
 inline constexpr int kMaxQuantisers = 64;
 inline constexpr int kMaxCodes = 65536;
 
-// Throws Error, which starts with "card".
+// Of a `.ravel`. Throws Error, which starts with "card".
 Info read_card(const std::string& text);
+// Of a `.ts`, likewise: it has no kind of weights, and has to be one for streaming.
+Info read_script_card(const std::string& text);
 
 }  // namespace ravel

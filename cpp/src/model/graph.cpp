@@ -17,7 +17,7 @@
 namespace ravel::graph {
 namespace {
 
-constexpr const char* kFormatVersions[] = {"1", "2"};  // 2: discrete models
+constexpr const char* kFormatVersions[] = {"1", "2"};  // 2: quantise, codebook, sphere
 constexpr int kMaxNodes = 4096;                        // v2-small has 196
 constexpr int kMaxSpan = 1 << 20;                      // frames of a kernel or a delay
 constexpr int kMaxGroups = 64;
@@ -69,6 +69,7 @@ class Reader {
         {"repeat", &Reader::repeat},
         {"serial", &Reader::serial},
         {"snake", &Reader::snake},
+        {"sphere", &Reader::sphere},
         {"sum", &Reader::sum},
         {"tanh", &Reader::tanh},
         {"upsample", &Reader::upsample},
@@ -218,6 +219,10 @@ class Reader {
   void tanh(Fields& fields, Node& node) {
     keep_channels(fields, node);
     node.op = Tanh{};
+  }
+  void sphere(Fields& fields, Node& node) {
+    keep_channels(fields, node);
+    node.op = Sphere{};
   }
   void amplitude(Fields& fields, Node& node) {
     keep_channels(fields, node);

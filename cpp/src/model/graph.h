@@ -60,6 +60,7 @@ struct Amplitude {
   float offset = 0;
 };
 struct GatedHalf {};
+struct Sphere {};  // every frame at the length sqrt(channels)
 struct Repeat {
   int times = 1;
 };
@@ -91,7 +92,7 @@ struct Node {
   int in_channels = 0, out_channels = 0;
   int down = 1, up = 1;  // `down` input frames give `up` output frames
   std::variant<Serial, Combine, Conv1d, Upsample, Delay, LeakyReLU, Snake, Tanh, Amplitude, GatedHalf, Repeat,
-               FilteredNoise, Variational, Fill, Quantise, Codebook>
+               FilteredNoise, Variational, Fill, Quantise, Codebook, Sphere>
       op;
 };
 

@@ -3,12 +3,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <filesystem>
 #include <new>
 
 #include "engine/blueprint.h"
 #include "model/file.h"
 #include "model/graph.h"
 #include "ravel/engine.h"
+#include "script/script.h"
 
 namespace ravel {
 
@@ -21,6 +24,16 @@ const char* name(Method method) noexcept {
   return "?";
 }
 
+namespace {
+
+// A zip archive, as TorchScript is; a `.ravel` begins with its length.
+bool is_script(const std::byte* bytes, std::size_t size) {
+  constexpr char kZip[] = {'P', 'K', 3, 4};
+  return size >= sizeof kZip && std::memcmp(bytes, kZip, sizeof kZip) == 0;
+}
+
+}  // namespace
+
 struct Model::Golden {
   graph::Golden pair;
 };
@@ -30,16 +43,29 @@ Model::~Model() = default;
 std::shared_ptr<const Model> Model::load(const std::string& path, Isa isa) {
   const FileBytes file = read_file(path);
   try {
-    return parse(file.data.get(), file.size, isa);
+    std::shared_ptr<Model> model = read(file.data.get(), file.size, isa);
+    if (model->info_.name.empty()) {
+      const std::u8string stem = std::filesystem::path(std::u8string(path.begin(), path.end())).stem().u8string();
+      model->info_.name.assign(stem.begin(), stem.end());
+    }
+    return model;
   } catch (const Error& error) {
     throw Error(path + ": " + error.what());
   }
 }
 
 std::shared_ptr<const Model> Model::parse(const std::byte* bytes, std::size_t size, Isa isa) {
-  graph::Graph graph = graph::read(bytes, size);
+  return read(bytes, size, isa);
+}
+
+std::shared_ptr<Model> Model::read(const std::byte* bytes, std::size_t size, Isa isa) {
   std::shared_ptr<Model> model(new Model);
   model->isa_ = isa;
+  if (is_script(bytes, size)) {
+    model->script_ = script::load(bytes, size, model->info_);
+    return model;
+  }
+  graph::Graph graph = graph::read(bytes, size);
   try {
     model->blueprint_ = engine::compile(graph, kernels::table(isa));
   } catch (const std::bad_alloc&) {
@@ -50,9 +76,12 @@ std::shared_ptr<const Model> Model::parse(const std::byte* bytes, std::size_t si
   return model;
 }
 
-std::size_t Model::weight_bytes() const noexcept { return blueprint_->arena.bytes(); }
+std::size_t Model::weight_bytes() const noexcept {
+  return script_ ? script::weight_bytes(*script_) : blueprint_->arena.bytes();
+}
 
 std::array<double, 3> Model::selftest() const {
+  if (script_) throw Error(info_.name + ": TorchScript carries no recording to test it with");
   // an engine keeps its model alive, and this one outlives the test
   const std::shared_ptr<const Model> self(std::shared_ptr<const Model>(), this);
   const graph::Golden& golden = golden_->pair;

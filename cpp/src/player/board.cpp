@@ -1,8 +1,11 @@
-// The list of controls.
+// The list of controls, and the words that pass between the threads that may wait.
 #include "player/board.h"
 
 #include <cmath>
+#include <iterator>
 #include <limits>
+
+#include "model/attributes.h"
 
 namespace ravel {
 
@@ -22,6 +25,51 @@ const ControlInfo& info(Control control) noexcept { return kControls[static_cast
 const char* name(Switch which) noexcept { return kSwitches[static_cast<std::size_t>(which)]; }
 
 namespace player {
+
+void Messages::say(std::string text) {
+  const std::lock_guard lock(mutex_);
+  newest_ = std::move(text);
+}
+
+std::string Messages::take() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(newest_, {});
+}
+
+MessageHook Messages::hook() noexcept {
+  return {this, [](void* self, const char* text) noexcept { static_cast<Messages*>(self)->say(text); }};
+}
+
+void AttributeBoard::set(const std::string& name, Values values) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(calls_, [&](const Call& call) { return call.name == name && replaces(values, call.values); });
+  const std::int64_t serial = newest_.load(std::memory_order_relaxed) + 1;
+  calls_.push_back({serial, name, std::move(values)});
+  newest_.store(serial, std::memory_order_release);
+}
+
+std::vector<AttributeBoard::Call> AttributeBoard::after(std::int64_t serial) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Call> all;
+  std::copy_if(calls_.begin(), calls_.end(), std::back_inserter(all),
+               [&](const Call& call) { return call.serial > serial; });
+  return all;
+}
+
+void AttributeBoard::tell(const Info* model, std::int64_t serial, const std::string& name, Values values) {
+  const std::lock_guard lock(mutex_);
+  told_[name] = {model, serial, std::move(values)};
+}
+
+std::optional<Values> AttributeBoard::get(const Info* model, const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  const auto told = told_.find(name);
+  const bool known = told != told_.end() && told->second.model == model;
+  for (auto call = calls_.rbegin(); call != calls_.rend(); ++call) {
+    if (call->name == name && (!known || call->serial > told->second.serial)) return call->values;
+  }
+  return known ? std::optional(told->second.values) : std::nullopt;
+}
 
 Board::Board() noexcept {
   for (std::size_t i = 0; i < controls.size(); ++i) controls[i] = kControls[i].initial;

@@ -5,6 +5,12 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "ravel/player.h"
 
@@ -35,6 +41,49 @@ struct Frame {
   }
 };
 
+// What goes wrong, or should be known: the newest only. Not for the audio thread.
+class Messages {
+ public:
+  void say(std::string text);
+  std::string take();
+  MessageHook hook() noexcept;
+
+ private:
+  std::mutex mutex_;
+  std::string newest_;
+};
+
+// Attributes of a script: the calls that set them, in order, for the engine that plays and for those to come; and what
+// they are by the word of the one that plays. Not for the audio thread.
+class AttributeBoard {
+ public:
+  struct Call {
+    std::int64_t serial = 0;  // from 1
+    std::string name;
+    Values values;
+  };
+
+  void set(const std::string& name, Values values);
+  std::int64_t newest() const noexcept { return newest_.load(std::memory_order_acquire); }
+  std::vector<Call> after(std::int64_t serial) const;
+  // After the call `serial`, by an engine of the model with this info.
+  void tell(const Info* model, std::int64_t serial, const std::string& name, Values values);
+  // As set, where that is still to be played; else as told of this model; else nothing.
+  std::optional<Values> get(const Info* model, const std::string& name) const;
+
+ private:
+  struct Told {
+    const Info* model = nullptr;
+    std::int64_t serial = 0;
+    Values values;
+  };
+
+  mutable std::mutex mutex_;
+  std::vector<Call> calls_;
+  std::map<std::string, Told> told_;
+  std::atomic<std::int64_t> newest_{0};
+};
+
 struct Board {
   Board() noexcept;
 
@@ -50,6 +99,8 @@ struct Board {
   std::array<LatentBoard, kMostLatents> latents;
   Frame heard;
   std::array<Frame, 2> snapshots;
+  AttributeBoard attributes;
+  Messages messages;
 };
 
 }  // namespace ravel::player

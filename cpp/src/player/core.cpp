@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "model/attributes.h"
+
 namespace ravel::player {
 
 namespace {
@@ -24,8 +26,10 @@ Core::Core(const std::shared_ptr<const Model>& model, Method method, const Setti
       out_channels_(settings.streams * model->info().method(method).out_channels),
       ramp_hops_(ramp_hops(model->info())),
       model_temperature_(model->info().temperature),
+      info_(model->info()),
       engine_(model, method, settings),
       shaper_(board, model->info().latents, settings.streams, ramp_hops_),
+      script_(model->info().script),
       in_(static_cast<std::size_t>(in_channels_)),
       out_(static_cast<std::size_t>(out_channels_)) {
   const float temperature = board.value(Control::temperature);
@@ -34,6 +38,7 @@ Core::Core(const std::shared_ptr<const Model>& model, Method method, const Setti
   seed_ = board.seed.load();
   engine_.set_seed(seed_);
   engine_.set_latent_hook(shaper_.hook());
+  engine_.set_message_hook(board.messages.hook());
   engine_.reset();
 }
 
@@ -50,14 +55,35 @@ bool Core::follow() noexcept {
     shaper_.reseed(seed);
     seed_ = seed;
   }
+  if (script_) follow_attributes();
   return temperature_.still() && fill_.still();
+}
+
+// Of a script, on the worker's thread: what was set since, and what the script says then.
+void Core::follow_attributes() noexcept {
+  if (board_.attributes.newest() == attributes_seen_) return;
+  for (const AttributeBoard::Call& call : board_.attributes.after(attributes_seen_)) {
+    attributes_seen_ = call.serial;
+    try {
+      const AttributeInfo& about = find_attribute(info_, call.name);
+      const Values values = fitted(about, call.values);  // they may be meant for another model
+      try {
+        engine_.set_attribute(call.name, values);
+      } catch (const Error& error) {
+        board_.messages.say(info_.name + ": " + error.what());
+      }
+      board_.attributes.tell(&info_, call.serial, call.name, engine_.attribute(call.name));
+    } catch (const Error&) {
+      continue;
+    }
+  }
 }
 
 void Core::run(const float* const* in, float* const* out, int hops) noexcept {
   std::copy_n(in, in_channels_, in_.data());
   std::copy_n(out, out_channels_, out_.data());
   while (hops > 0) {
-    const int count = follow() ? hops : 1;
+    const int count = follow() || script_ ? hops : 1;  // a script costs by the call
     engine_.process(in_.data(), out_.data(), count);
     if (!silence_unless_finite(out_.data(), count * engine_.out_frames())) reset();
     for (auto& row : in_) row += count * engine_.in_frames();

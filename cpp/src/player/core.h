@@ -24,16 +24,20 @@ class Core {
 
  private:
   bool follow() noexcept;  // the controls for the next hop; true: they stand still
+  void follow_attributes() noexcept;
   bool silence_unless_finite(float* const* out, int rows) noexcept;
 
   Board& board_;
   int in_channels_, out_channels_;  // all streams
   int ramp_hops_;
   float model_temperature_;
+  const Info& info_;  // of the model that the engine holds
   Engine engine_;
   Shaper shaper_;
   Ramp temperature_, fill_;
   std::int64_t seed_ = 0;
+  const bool script_;
+  std::int64_t attributes_seen_ = 0;
   int slice_ = 0;
   bool poisoned_ = false;
   std::vector<const float*> in_;

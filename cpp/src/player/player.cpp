@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "kernels/kernels.h"
+#include "model/attributes.h"
 #include "player/board.h"
 #include "player/loader.h"
 #include "player/ramp.h"
@@ -89,7 +90,7 @@ struct Player::Impl {
 
   ~Impl() {
     loader.stop();  // it may be about to publish a voice
-    free_retired();
+    free_retired(true);
     delete pending.load();
     delete current;
     delete incoming;
@@ -151,17 +152,21 @@ struct Player::Impl {
   }
 
   // For the current host, with at least this latency; says so when it is later.
-  std::unique_ptr<Voice> build(int at_least) {
+  std::unique_ptr<Voice> build(int at_least, std::string news = {}) {
     auto voice =
         std::make_unique<Voice>(model, player::VoiceOptions{host, method, mode, core_slices, at_least}, board, meters);
     active_mode = voice->mode();
     if (latency == 0) latency = voice->latency();  // nothing had one before
     later = voice->latency() > latency;
+    const auto add = [&](const std::string& text) { news = text + (news.empty() ? "" : "; ") + news; };
     if (later) {
-      say(model->info().name + ": " + std::to_string(voice->latency() - latency) +
+      add(model->info().name + ": " + std::to_string(voice->latency() - latency) +
           " samples later than the latency of " + std::to_string(latency) +
           " that the host knows; restart its audio so that it can make up for it");
     }
+    if (model->info().script && (mode == Mode::inline_ || mode == Mode::sliced))
+      add(model->info().name + " is TorchScript, which plays threaded, not " + name(mode));
+    if (!news.empty()) say(news);
     return voice;
   }
 
@@ -170,8 +175,14 @@ struct Player::Impl {
       auto next = request.model ? request.model : player::load_shared(request.path);
       const std::lock_guard lock(control);
       const auto before = std::exchange(model, std::move(next));
+      std::string news;
+      if (model != before && !model->info().remark.empty()) news = model->info().name + ": " + model->info().remark;
       try {
-        if (prepared) delete pending.exchange(build(latency).release());
+        if (prepared) {
+          delete pending.exchange(build(latency, news).release());
+        } else if (!news.empty()) {
+          say(news);
+        }
       } catch (...) {
         model = before;
         throw;
@@ -187,22 +198,31 @@ struct Player::Impl {
     }
   }
 
-  void say(std::string text) {
-    const std::lock_guard lock(telling);
-    message = std::move(text);
+  void say(std::string text) { board.messages.say(std::move(text)); }
+
+  // Those whose workers are done: in Pd the caller is the audio thread, and a script takes its time.
+  void free_retired(bool all = false) {
+    Voice* voice = retired.exchange(nullptr);
+    while (voice) {
+      Voice* one = std::exchange(voice, voice->next);
+      if (all || !one->busy()) {
+        delete one;
+      } else {
+        push_retired(one);
+      }
+    }
   }
 
-  void free_retired() {
-    Voice* voice = retired.exchange(nullptr);
-    while (voice) delete std::exchange(voice, voice->next);
+  void push_retired(Voice* voice) noexcept {
+    voice->next = retired.load(kRelaxed);
+    while (!retired.compare_exchange_weak(voice->next, voice, std::memory_order_release, kRelaxed)) {}
   }
 
   // ---- audio thread
 
   void retire(Voice* voice) noexcept {
     voice->show(false);
-    voice->next = retired.load(kRelaxed);
-    while (!retired.compare_exchange_weak(voice->next, voice, std::memory_order_release, kRelaxed)) {}
+    push_retired(voice);
   }
 
   void adopt() noexcept {
@@ -217,7 +237,7 @@ struct Player::Impl {
     }
     incoming = next;
     // hops keep to the player's beat, so that objects patched into each other stay together
-    const int hop = next->model()->info().hop_samples;
+    const int hop = next->beat();
     const int wait = next->resampled() ? 0 : static_cast<int>((hop - time.load(kRelaxed) % hop) % hop);
     incoming->wait(wait);
     until_fade = wait + next->latency();
@@ -394,8 +414,6 @@ struct Player::Impl {
   Method wanted_method;
   Mode wanted_mode = Mode::automatic;
   int wanted_core_slices = 0;
-  std::mutex telling;
-  std::string message;
 
   // ---- audio thread
   const kernels::Table& table = kernels::table(best_isa());
@@ -448,8 +466,7 @@ bool Player::loading() const noexcept { return impl_->loader.busy(); }
 
 std::string Player::take_message() {
   impl_->free_retired();
-  const std::lock_guard lock(impl_->telling);
-  return std::exchange(impl_->message, {});
+  return impl_->board.messages.take();
 }
 
 std::shared_ptr<const Model> Player::model() const {
@@ -460,6 +477,24 @@ std::shared_ptr<const Model> Player::model() const {
 std::string Player::path() const {
   const std::lock_guard lock(impl_->control);
   return impl_->path;
+}
+
+std::vector<AttributeInfo> Player::attributes() const {
+  const auto playing = model();
+  return playing ? playing->info().attributes : std::vector<AttributeInfo>{};
+}
+
+void Player::set_attribute(const std::string& name, const Values& values) {
+  const auto playing = model();
+  if (!playing) throw Error("attribute " + name + ": no model is loaded yet");
+  impl_->board.attributes.set(name, fitted(find_attribute(playing->info(), name), values));
+}
+
+Values Player::attribute(const std::string& name) const {
+  const auto playing = model();
+  if (!playing) throw Error("attribute " + name + ": no model is loaded yet");
+  const AttributeInfo& about = find_attribute(playing->info(), name);
+  return impl_->board.attributes.get(&playing->info(), name).value_or(about.initial);
 }
 
 void Player::process(const float* const* in, float* const* out, int frames) noexcept {

@@ -51,8 +51,14 @@ Rates::Rates(double model_hz, double host_hz) {
 Schedule schedule(const Model& model, Method method, int streams, const Host& host, Mode wanted, int core_slices) {
   const int hop = model.info().hop_samples;
   const int block = host.fixed_block > 0 ? host.fixed_block : host.max_block;
-  const double block_samples = 1.0 * block * model.info().sample_rate_hz / host.sample_rate_hz;  // of the model
+  const double block_samples = block * sample_rate(model, host) / host.sample_rate_hz;  // of the model
   Schedule plan;
+  if (model.info().script) {
+    plan.mode = Mode::threaded;
+    plan.hops = model.info().call_hops;
+    plan.quantum = plan.hops * hop;
+    return plan;
+  }
   plan.mode = wanted;
   plan.quantum = hop;
   if (wanted == Mode::automatic) {
@@ -66,6 +72,10 @@ Schedule schedule(const Model& model, Method method, int streams, const Host& ho
   plan.core_slices = core_slices > 0 ? std::min(core_slices, plan.slices) : plan.slices;
   if (plan.slices == 1) plan = {Mode::inline_, 0, 1, hop};
   return plan;
+}
+
+double sample_rate(const Model& model, const Host& host) noexcept {
+  return model.info().sample_rate_hz > 0 ? model.info().sample_rate_hz : host.sample_rate_hz;
 }
 
 double lack(const Path& path) {

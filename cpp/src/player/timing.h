@@ -26,10 +26,14 @@ struct Schedule {
   Mode mode = Mode::inline_;
   int slices = 0, core_slices = 1;  // sliced only
   int quantum = 1;                  // model samples that are worked on at once
+  int hops = 1;                     // threaded only: that the worker takes at once
 };
 
-// Inline where a hop costs little of its block; else slices of at most a block.
+// Inline where a hop costs little of its block; else slices of at most a block. A script allocates: always threaded.
 Schedule schedule(const Model& model, Method method, int streams, const Host& host, Mode wanted, int core_slices);
+
+// A script that knows no rate plays at the host's.
+double sample_rate(const Model& model, const Host& host) noexcept;
 
 // What separates engine output from host input.
 struct Path {

@@ -15,12 +15,13 @@ constexpr int kMostStreams = 1024;  // as the engine
 constexpr double kTiny = 1e-6;      // samples; far above rounding, far below a tenth of a sample
 
 int stream_count(const MethodInfo& info, const Host& host) {
+  if (info.in_channels == 0) return 1;  // a script without this method, which its engine says
   const int in = host.in_channels / info.in_channels, out = host.out_channels / info.out_channels;
   return std::clamp(std::min(in, out), 1, kMostStreams);
 }
 
-int hops_a_call(const Info& info, const Host& host, Mode mode) {
-  if (mode != Mode::inline_) return 1;
+int hops_a_call(const Info& info, const Host& host, const Schedule& plan) {
+  if (plan.mode != Mode::inline_) return plan.hops;
   const double samples = 1.0 * host.max_block * info.sample_rate_hz / host.sample_rate_hz;
   return std::clamp(static_cast<int>(std::ceil(samples / info.hop_samples)), 1, kMostHops);
 }
@@ -40,10 +41,10 @@ Voice::Voice(std::shared_ptr<const Model> model, const VoiceOptions& options, Bo
       streams_(stream_count(info_, host_)),
       in_rows_(streams_ * info_.in_channels),
       out_rows_(streams_ * info_.out_channels),
-      rates_(model_->info().sample_rate_hz, host_.sample_rate_hz),
+      rates_(sample_rate(*model_, host_), host_.sample_rate_hz),
       plan_(schedule(*model_, method_, streams_, host_, options.mode, options.core_slices)),
       meters_(meters),
-      core_(model_, method_, settings_for(plan_, streams_, hops_a_call(model_->info(), host_, plan_.mode)), board) {
+      core_(model_, method_, settings_for(plan_, streams_, hops_a_call(model_->info(), host_, plan_)), board) {
   const Quality quality = hop_ <= kLiveHop ? Quality::fast : Quality::fine;
   if (!rates_.same() && takes_audio()) {
     resampler_in_ = std::make_unique<Resampler>(in_rows_, rates_.model_per_host(), quality);
@@ -62,7 +63,9 @@ Voice::Voice(std::shared_ptr<const Model> model, const VoiceOptions& options, Bo
 }
 
 // By which the way of running makes the engine's output later, in model samples.
-int Voice::extra_delay() const { return plan_.mode == Mode::threaded ? hop_ : core_.engine().sliced_delay_samples(); }
+int Voice::extra_delay() const {
+  return plan_.mode == Mode::threaded ? plan_.quantum : core_.engine().sliced_delay_samples();
+}
 
 void Voice::plan_audio(int at_least) {
   const double ratio = rates_.model_per_host();
@@ -70,7 +73,7 @@ void Voice::plan_audio(int at_least) {
   path.rates = rates_;
   path.block = host_.fixed_block > 0 ? host_.fixed_block : 1;
   path.quantum = plan_.quantum;
-  path.hold_back = takes_audio() ? 0 : hop_ - plan_.quantum;  // the frame is there at the end of its hop
+  path.hold_back = takes_audio() ? 0 : std::max(0, hop_ - plan_.quantum);  // the frame is there at the end of its hop
   path.look_ahead_in = resampler_in_ ? resampler_in_->look_ahead() : 0;
   path.look_ahead_out = resampler_out_ ? resampler_out_->look_ahead() : 0;
   path.delay = info_.delay_samples + extra_delay();
@@ -99,13 +102,13 @@ void Voice::plan_frames(int at_least) {
   const double ratio = rates_.model_per_host();
   const int core = plan_.mode == Mode::sliced ? (plan_.core_slices - 1) * plan_.quantum : extra_delay();
   const double late = core + (resampler_in_ ? resampler_in_->look_ahead() * ratio : 0);
-  zeros_ = static_cast<int>(std::ceil(late / hop_ - 1e-9));
+  zeros_ = static_cast<int>(std::ceil(late / hop_ - 1e-9)) + plan_.hops - 1;  // the first of a call waits for the last
   const auto latency = [&] {
     return static_cast<int>(std::lround(((zeros_ + 1.0) * hop_ + info_.delay_samples) / ratio - 1));
   };
   while (latency() < at_least) ++zeros_;
   latency_ = latency();
-  if (plan_.mode == Mode::threaded) --zeros_;  // the worker begins with one of its own
+  if (plan_.mode == Mode::threaded) zeros_ -= plan_.hops;  // the worker begins with zeros of its own
 }
 
 void Voice::allocate() {
@@ -113,10 +116,10 @@ void Voice::allocate() {
   const int block = host_.max_block;
   const int in_samples = static_cast<int>(std::ceil(block * ratio)) + 2;  // model samples of a block
   const int hops = in_samples / hop_ + 2;
-  const int hop_host = static_cast<int>(std::ceil(hop_ / ratio)) + 2;
-  in_ = Fifo(in_rows_, takes_audio() ? hop_ + in_samples : hops + 1);
-  out_ = gives_audio() ? Fifo(out_rows_, zeros_ + latency_ + block + 2 * hop_host + 256)
-                       : Fifo(out_rows_, zeros_ + 2 * hops + 2);
+  const int beat_host = static_cast<int>(std::ceil(beat() / ratio)) + 2;
+  in_ = Fifo(in_rows_, takes_audio() ? beat() + in_samples : hops + plan_.hops);
+  out_ = gives_audio() ? Fifo(out_rows_, zeros_ + latency_ + block + 2 * beat_host + 256)
+                       : Fifo(out_rows_, zeros_ + 2 * (hops + plan_.hops));
   if (gives_audio() && takes_audio())
     dry_ = Fifo(std::min(host_.in_channels, host_.out_channels), latency_ + block, latency_);
   hops_in_ = hops_out_ = GroupClock(rates_, hop_);
@@ -246,7 +249,7 @@ void Voice::finish_rows(int rows) noexcept {
 
 void Voice::run_hops(bool offline) noexcept {
   const int in_frames = core_.engine().in_frames(), out_frames = core_.engine().out_frames();
-  while (in_.size() >= in_frames) {
+  while (in_.size() >= plan_.hops * in_frames) {
     const int hops = std::min(in_.size() / in_frames, core_.engine().settings().max_hops);
     aim_rows(hops * out_frames);
     for (int i = 0; i < in_rows_; ++i) in_pointers_[static_cast<std::size_t>(i)] = in_.begin(i);

@@ -38,6 +38,9 @@ class Voice {
   int latency() const noexcept { return latency_; }
   Mode mode() const noexcept { return plan_.mode; }
   bool resampled() const noexcept { return !rates_.same(); }
+  // Its end would wait for a worker.
+  bool busy() const noexcept { return worker_ && worker_->busy(); }
+  int beat() const noexcept { return hop_ * plan_.hops; }  // samples after which it begins anew
 
   Voice* next = nullptr;  // of those that wait to be freed
 

@@ -27,8 +27,8 @@ Worker::Worker(Core& core, int in_channels, int out_channels)
     : core_(core),
       in_channels_(in_channels),
       out_channels_(out_channels),
-      in_frames_(core.engine().in_frames()),
-      out_frames_(core.engine().out_frames()),
+      in_frames_(core.engine().in_frames() * core.engine().settings().max_hops),
+      out_frames_(core.engine().out_frames() * core.engine().settings().max_hops),
       in_(static_cast<std::size_t>(in_channels)),
       out_(static_cast<std::size_t>(out_channels)) {
   for (Hop& hop : hops_) {
@@ -116,7 +116,7 @@ void Worker::loop() noexcept {
         in_[static_cast<std::size_t>(c)] = hop.in.data() + static_cast<std::size_t>(c) * in_frames_;
       for (int c = 0; c < out_channels_; ++c)
         out_[static_cast<std::size_t>(c)] = hop.out.data() + static_cast<std::size_t>(c) * out_frames_;
-      if (!hop.skipped) core_.run(in_.data(), out_.data(), 1);
+      if (!hop.skipped) core_.run(in_.data(), out_.data(), core_.engine().settings().max_hops);
       done_.store(done + 1, std::memory_order_release);
       finished_.post();
       if (stop_.load()) return;

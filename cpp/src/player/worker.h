@@ -17,8 +17,12 @@ class Worker {
   Worker(Core& core, int in_channels, int out_channels);
   ~Worker();
 
+  // A hop here is what the engine takes at once, of a script several.
+
   // Audio thread: hands over a hop and gives the result of the one before. Late: silence, and false. `offline`: waits.
   bool exchange(const float* const* in, float* const* out, bool offline) noexcept;
+  // Something is still to be done for the audio thread.
+  bool busy() const noexcept { return done_.load() < submitted_.load(); }
   // Audio thread: the histories are cleared before the next hop.
   void reset() noexcept;
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import RavelError
-from .layers import Conv1d, Layer, LeakyReLU, Spec, State, silence
+from .layers import Conv1d, Layer, State, silence
 from .noise import hashed
 
 NODE = 4096  # of the noise that codes are drawn by: the sources of an autoencoder count from 0
@@ -91,7 +91,7 @@ class Prior(Layer):
         """Rows (B, T, quantisers) of float numbers to (B, T, channels)."""
         numbers = rows.long()
         heard = (numbers >= 0).to(self.embedding.dtype).unsqueeze(2)  # (B, T, 1, quantisers)
-        vectors = F.embedding(numbers.clamp(min=0) + self.first, self.embedding.flatten(0, 1))
+        vectors = F.embedding(numbers.clamp(0, self.codes - 1) + self.first, self.embedding.flatten(0, 1))
         return torch.matmul(heard, vectors).squeeze(2) + self.offset
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -173,34 +173,6 @@ class Prior(Layer):
             self.frame(state)
             state = self.follow(rows[:, :, t], state)
         return state
-
-    # -- leaving ------------------------------------------------------------------------------------------------
-
-    @torch.jit.unused
-    def spec(self) -> Spec:
-        width, wide = self.channels, self.channels + self.config.skip
-
-        def part(first: int, count: int) -> Spec:
-            return {"op": "part", "in": wide, "out": count, "first": first}
-
-        numbers = {"quantisers": self.quantisers, "codes": self.codes}
-        books = {"codebook": self.embedding, "offset": self.offset}
-        layers = [
-            {"op": "codebook", "in": self.quantisers, "out": width, **numbers, **books},
-            self.entry.spec(),
-        ]
-        for dilated, mixing in zip(self.dilated, self.mixing, strict=True):
-            gate = {"op": "gated_tanh", "in": 2 * width, "out": width}
-            body = [part(0, width), dilated.spec(), gate, mixing.spec()]
-            branches = [
-                {"op": "delay", "in": wide, "out": wide, "frames": 0},
-                {"op": "serial", "in": wide, "out": wide, "layers": body},
-            ]
-            layers.append({"op": "sum", "in": wide, "out": wide, "branches": branches, "waits": [0, 0]})
-        act = LeakyReLU(self.config.skip).spec()
-        layers += [part(width, wide - width), act, self.hidden.spec(), act]
-        layers += [self.narrow.spec(), self.last.spec()]
-        return self.describe("serial", layers=layers)
 
 
 def gated(x: Tensor) -> Tensor:

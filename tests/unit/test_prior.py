@@ -127,6 +127,11 @@ def test_minus_one_is_no_code_and_the_equations_are_those_of_the_paper() -> None
     assert_close(torch.from_numpy(np.stack(got, 1)).float(), prior(rows)[0])
 
 
+def test_numbers_beyond_the_codes_are_the_last_one() -> None:
+    prior, rows = small(), some_rows()
+    assert torch.equal(prior(rows + 100 * (rows == CODES - 1)), prior(rows))
+
+
 # -- what it draws -----------------------------------------------------------
 
 

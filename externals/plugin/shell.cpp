@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -44,7 +45,7 @@ std::string training_note(const std::string& card) {
   if (!at->is_object() || !at->contains("recordings") || !at->contains("seconds")) return "";
   const auto &recordings = (*at)["recordings"], &seconds = (*at)["seconds"];
   if (!recordings.is_number() || !seconds.is_number()) return "";
-  const int minutes = static_cast<int>(seconds.get<double>() / 60 + 0.5);
+  const long minutes = std::lround(seconds.get<double>() / 60);
   return std::to_string(recordings.get<int>()) + " recordings, " + std::to_string(minutes) + " min";
 }
 
@@ -176,12 +177,20 @@ struct Shell::Impl {
       say(said);
       return false;
     }
-    try {
-      adopt(identify(path), {}, false);
-    } catch (const std::exception&) {  // gone since it was read
-      adopt({path, file_name(path), "", 0}, {}, false);
-    }
+    adopt({path, file_name(path), "", 0}, {}, false);
     return true;
+  }
+
+  // The content of the file that plays, which is not waited for before it sounds.
+  void identify_model() {
+    if (!plays || !project.model.hash.empty() || project.model.path == unknown) return;
+    try {
+      ModelFile file = identify(project.model.path);
+      const std::lock_guard lock(telling);
+      project.model = std::move(file);
+    } catch (const std::exception&) {
+      unknown = project.model.path;  // gone since it was read
+    }
   }
 
   bool load(std::shared_ptr<const Model> model, ModelFile file, std::vector<std::byte> embedded, bool built_in_plays) {
@@ -281,6 +290,7 @@ struct Shell::Impl {
       if (offline && active) continue;  // `follow_offline` does it
       load_next();
       follow();
+      identify_model();
     }
   }
 
@@ -325,6 +335,7 @@ struct Shell::Impl {
       if (plays || missing) go_without({}, 0);
       return;
     }
+    identify_model();
     const bool same = plays && !wanted.model.hash.empty() && wanted.model.hash == project.model.hash;
     if (embedded) {
       load(same ? player().model() : std::move(embedded), std::move(wanted.model), std::move(wanted.embedded), false);
@@ -334,8 +345,15 @@ struct Shell::Impl {
         same ? project.model.path : find(wanted.model, {folder_of(wanted.model.path), folder_of(project.model.path)});
     if (path.empty()) return go_without(std::move(wanted.model), wanted.latency_samples);
     if (!same && !load(path)) return;
+    identify_model();
     if (!wanted.model.hash.empty() && wanted.model.hash != project.model.hash)
       say(path + " is another file than the project was made with, of the same name");
+  }
+
+  std::vector<float> values() const {
+    std::vector<float> all(kParameters);
+    for (int i = 0; i < kParameters; ++i) all[static_cast<std::size_t>(i)] = stage.parameter(i);
+    return all;
   }
 
   // Streams of latents; none where nothing was stored.
@@ -354,6 +372,7 @@ struct Shell::Impl {
   }
 
   Project now() {
+    identify_model();
     Project project = this->project;
     project.latency_samples = stage.latency_samples();
     project.choice = choice;
@@ -381,6 +400,7 @@ struct Shell::Impl {
   Stereo stereo = Stereo::left_right;
   int choice = 0;                         // kModel as last obeyed
   std::shared_ptr<const Model> prepared;  // for the model the stage was prepared
+  std::string unknown;                    // path of the model that could not be identified
   Project project;                        // its model: written under `telling` too
 
   std::mutex telling;  // held shortly
@@ -468,7 +488,7 @@ void Shell::set_state(const std::string& key, const std::string& value) {
 void Shell::set_embedded(bool on) {
   const std::lock_guard lock(impl_->control);
   Project& project = impl_->project;
-  if (on == !project.embedded.empty() || (on && !impl_->plays)) return;
+  if (on == !project.embedded.empty() || (on && (!impl_->plays || impl_->plays_built_in))) return;
   try {
     std::vector<std::byte> bytes;
     if (on) bytes = read_bytes(project.model.path);
@@ -483,7 +503,7 @@ void Shell::set_embedded(bool on) {
 void Shell::save_preset(const std::string& path) {
   const std::lock_guard lock(impl_->control);
   Preset preset;
-  for (int i = 0; i < kParameters; ++i) preset.values.push_back(parameter(i));
+  preset.values = impl_->values();
   preset.has_project = true;
   preset.project = impl_->now();
   preset.project.embedded.clear();
@@ -492,10 +512,8 @@ void Shell::save_preset(const std::string& path) {
 
 std::vector<float> Shell::load_preset(const std::string& path) {
   const std::vector<std::byte> bytes = read_bytes(path);
-  std::vector<float> values;
-  for (int i = 0; i < kParameters; ++i) values.push_back(parameter(i));
   const std::lock_guard lock(impl_->control);
-  Preset preset = preset_from_text({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, std::move(values));
+  Preset preset = preset_from_text({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, impl_->values());
   if (preset.has_project) impl_->restore(std::move(preset.project));
   preset.values[kModel] = parameter(kModel);
   for (int i = 0; i < kParameters; ++i) set_parameter(i, preset.values[static_cast<std::size_t>(i)]);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <utility>
 
 namespace ravel::plugin {
 
@@ -44,6 +45,7 @@ Stage::Stage(Form form) noexcept : form_(form), player_(form == Form::effect ? M
 void Stage::prepare(const Setup& setup, bool fade) {
   rest_.change(setup.sample_rate_hz, !fade, [&] {
     setup_ = setup;
+    if (!fade) gesture_ = {};
     Host host;
     host.sample_rate_hz = setup.sample_rate_hz;
     host.max_block = setup.max_block;
@@ -125,22 +127,28 @@ void Stage::apply(int parameter) noexcept {
 
 void Stage::apply_freeze() noexcept {
   const bool notes = form_ == Form::effect && parameter(kNotes) == static_cast<float>(Notes::freeze);
-  player_.set(Switch::freeze, parameter(kFreeze) > 0 || (notes && (open() || envelope_.now() > 0)));
+  player_.set(Switch::freeze, parameter(kFreeze) > 0 || (notes && (open() || gesture_.envelope.now() > 0)));
 }
 
 void Stage::apply_latent(int latent) noexcept {
   const auto value = [&](LatentId which) { return parameter(id(latent, which)); };
-  const float push = latent < 2 && form_ == Form::effect ? push_[static_cast<std::size_t>(latent)] : 0;
+  const float push = latent < 2 && form_ == Form::effect ? gesture_.push[static_cast<std::size_t>(latent)] : 0;
   player_.set_latent(latent, {value(kScale), value(kBias) + push, value(kOverride) + push, value(kOverrideOn) > 0});
 }
 
 void Stage::process(const float* const* in, float* const* out, int frames, std::span<const Midi> midi) noexcept {
+  if (form_ == Form::instrument) in = nullptr;
   const std::array<float*, 2> outs{out[0], out[1]};
   const auto silence = [&] {
     for (float* channel : outs) std::fill_n(channel, frames, 0.0F);
   };
-  if (!rest_.enter()) return silence();
+  if (!rest_.enter()) {
+    for (const Midi& event : midi.first(std::min(midi.size(), missed_.size() - missed_count_)))
+      missed_[missed_count_++] = event;
+    return silence();
+  }
   follow();
+  for (const Midi& event : std::span(missed_).first(std::exchange(missed_count_, 0))) hear(event);
   const Rest::Next next = rest_.next(true);
   if (next == Rest::Next::silent) {
     for (const Midi& event : midi) hear(event);
@@ -171,7 +179,7 @@ void Stage::process(const float* const* in, float* const* out, int frames, std::
 
 void Stage::hear(const Midi& event) noexcept {
   understand(event);
-  shaping_ = true;
+  gesture_.shaping = true;
   shape();
 }
 
@@ -179,18 +187,18 @@ void Stage::understand(const Midi& event) noexcept {
   const int kind = event.bytes[0] & 0xF0, first = event.bytes[1] & 0x7F, second = event.bytes[2] & 0x7F;
   const float value = static_cast<float>(second) / 127;
   if (kind == 0x90 && second > 0) {
-    keys_.press(first, value);
+    gesture_.keys.press(first, value);
   } else if (kind == 0x80 || kind == 0x90) {
-    keys_.release(first);
+    gesture_.keys.release(first);
   } else if (kind == 0xE0) {
-    bend_ = static_cast<float>((second << 7 | first) - 8192) / 8192;
+    gesture_.bend = static_cast<float>((second << 7 | first) - 8192) / 8192;
   } else if (kind == 0xD0) {
-    pressure_ = static_cast<float>(first) / 127;
+    gesture_.pressure = static_cast<float>(first) / 127;
   } else if (kind == 0xB0 && first >= 120) {
-    keys_.all_off();  // all sound off, all notes off and their kin
+    gesture_.keys.all_off();  // all sound off, all notes off and their kin
   } else if (kind == 0xB0) {
-    if (first == 64) keys_.pedal(second >= 64);
-    if (first == 1) wheel_ = value;
+    if (first == 64) gesture_.keys.pedal(second >= 64);
+    if (first == 1) gesture_.wheel = value;
     const int parameter = assignments_.move(first);
     if (parameter < 0) return;
     const Parameter& about = parameters()[static_cast<std::size_t>(parameter)];
@@ -200,7 +208,8 @@ void Stage::understand(const Midi& event) noexcept {
 }
 
 bool Stage::open() const noexcept {
-  return keys_.sounding() || (form_ == Form::instrument && parameter(kFreeze) > 0 && envelope_.now() > 0);
+  return gesture_.keys.sounding() ||
+         (form_ == Form::instrument && parameter(kFreeze) > 0 && gesture_.envelope.now() > 0);
 }
 
 // What notes do is settled when they come and on a grid of samples since the beginning, so that it makes no difference
@@ -208,8 +217,8 @@ bool Stage::open() const noexcept {
 void Stage::run(const float* const* in, float* const* out, int frames) noexcept {
   for (int at = 0, n = 0; at < frames; at += n) {
     n = frames - at;
-    if (shaping_ && time_ % kGrid == 0) shape();
-    if (shaping_) n = std::min(n, kGrid - static_cast<int>(time_ % kGrid));
+    if (gesture_.shaping && time_ % kGrid == 0) shape();
+    if (gesture_.shaping) n = std::min(n, kGrid - static_cast<int>(time_ % kGrid));
     const std::array<const float*, 2> from{in[0] ? in[0] + at : nullptr, in[1] ? in[1] + at : nullptr};
     const std::array<float*, 2> to{out[0] + at, out[1] + at};
     raise_gate(n);
@@ -221,33 +230,34 @@ void Stage::run(const float* const* in, float* const* out, int frames) noexcept 
 // Effect: notes push the first two latents. Instrument: pitch, loudness, modulation wheel and pressure are the first
 // four, the others rest.
 void Stage::shape() noexcept {
-  const float pitch = static_cast<float>(keys_.note() - kMiddleC) / kOctave, envelope = envelope_.now();
-  shaping_ = open() || envelope > 0;
+  const float pitch = static_cast<float>(gesture_.keys.note() - kMiddleC) / kOctave, envelope = gesture_.envelope.now();
+  gesture_.shaping = open() || envelope > 0;
   if (form_ == Form::instrument) {
-    push_ = {pitch + bend_, 2 * envelope * velocity_, 2 * wheel_, 2 * pressure_};
+    gesture_.push = {pitch + gesture_.bend, 2 * envelope * gesture_.velocity, 2 * gesture_.wheel,
+                     2 * gesture_.pressure};
     return;
   }
   apply_freeze();
   const float size = parameter(kNotes) == static_cast<float>(Notes::push) ? envelope : 0;
-  const std::array<float, 4> push{size * pitch + bend_, size * velocity_};
-  if (push == push_) return;
-  push_ = push;
+  const std::array<float, 4> push{size * pitch + gesture_.bend, size * gesture_.velocity};
+  if (push == gesture_.push) return;
+  gesture_.push = push;
   apply_latent(0);
   apply_latent(1);
 }
 
 void Stage::raise_gate(int frames) noexcept {
-  if (!shaping_) {
+  if (!gesture_.shaping) {
     if (form_ == Form::instrument) std::fill_n(gate_.data(), frames, 0.0F);
     return;
   }
   const auto step = [&](float ms) { return 1000 / (ms * static_cast<float>(setup_.sample_rate_hz)); };
   const float attack = step(parameter(kAttack)), release = step(parameter(kRelease)), glide = step(kGlideMs);
   const bool open = this->open();
-  if (envelope_.now() == 0) velocity_ = keys_.velocity();
+  if (gesture_.envelope.now() == 0) gesture_.velocity = gesture_.keys.velocity();
   for (int t = 0; t < frames; ++t) {
-    velocity_ += std::clamp(keys_.velocity() - velocity_, -glide, glide);
-    gate_[static_cast<std::size_t>(t)] = envelope_.next(open, attack, release) * velocity_;
+    gesture_.velocity += std::clamp(gesture_.keys.velocity() - gesture_.velocity, -glide, glide);
+    gate_[static_cast<std::size_t>(t)] = gesture_.envelope.next(open, attack, release) * gesture_.velocity;
   }
 }
 
@@ -291,7 +301,8 @@ void Stage::play_effect(const float* const* in, float* const* out, int frames) n
 
 // The envelope is as late as the sound that it shapes.
 void Stage::play_instrument(float* const* out, int frames) noexcept {
-  for (std::size_t i = 0; i < std::min(push_.size(), rows_.size()); ++i) std::fill_n(row_at_[i], frames, push_[i]);
+  for (std::size_t i = 0; i < std::min(gesture_.push.size(), rows_.size()); ++i)
+    std::fill_n(row_at_[i], frames, gesture_.push[i]);
   player_.process(row_at_.data(), out, frames);
   float* const gate = gate_.data();
   late_gate_.process(&gate, &gate, frames);

@@ -100,15 +100,19 @@ class Stage {
   std::vector<std::vector<float>> rows_;  // mid, side; or latents
   std::vector<float*> row_at_;
   std::vector<float> gate_;
-  std::int64_t time_ = 0;  // samples since `prepare`
-  Keys keys_;
-  Envelope envelope_;
-  float velocity_ = 0;                         // on its way to that of the newest note
-  bool shaping_ = false;                       // notes sound, or what they did is not over
-  float bend_ = 0, wheel_ = 0, pressure_ = 0;  // -1 .. 1, 0 .. 1, 0 .. 1
-  std::array<float, 4> push_{};                // of the first latents, in their units
-  float side_ = 1;                             // gain of the side, on its way
-  int until_frame_ = 0;                        // samples until the next latents for the display
+  std::int64_t time_ = 0;         // samples since `prepare`
+  std::array<Midi, 256> missed_;  // while `prepare` had its turn
+  std::size_t missed_count_ = 0;
+  struct Gesture {
+    Keys keys;
+    Envelope envelope;
+    float velocity = 0;                       // on its way to that of the newest note
+    bool shaping = false;                     // notes sound, or what they did is not over
+    float bend = 0, wheel = 0, pressure = 0;  // -1 .. 1, 0 .. 1, 0 .. 1
+    std::array<float, 4> push{};              // of the first latents, in their units
+  } gesture_;
+  float side_ = 1;       // gain of the side, on its way
+  int until_frame_ = 0;  // samples until the next latents for the display
 };
 
 }  // namespace ravel::plugin

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -182,12 +183,12 @@ Project project_of(const Json& json) {
   if (const Json* controllers = reader.find("controllers")) {
     if (!controllers->is_object()) reader.refuse("controllers", "an object");
     for (const auto& [key, symbol] : controllers->items()) {
-      const bool digits = !key.empty() && key.size() <= 3 &&
-                          std::all_of(key.begin(), key.end(), [](unsigned char c) { return std::isdigit(c); });
-      if (!digits || std::atoi(key.c_str()) > 127 || !symbol.is_string())
+      int controller = -1;
+      const auto end = std::from_chars(key.data(), key.data() + key.size(), controller).ptr;
+      if (end != key.data() + key.size() || controller < 0 || controller > 127 || !symbol.is_string())
         reader.refuse("controllers", "an object from 0 .. 127 to symbols of parameters");
       const int parameter = parameter_of(symbol.get<std::string>());
-      if (parameter >= 0) project.controllers.push_back({std::atoi(key.c_str()), parameter});
+      if (parameter >= 0) project.controllers.push_back({controller, parameter});
     }
   }
   return project;
@@ -312,8 +313,14 @@ std::vector<float> factory_preset(int which) {
 }
 
 std::string content_hash(std::span<const std::byte> bytes) {
-  std::uint64_t hash = 0xCBF29CE484222325;
-  for (const std::byte byte : bytes) hash = (hash ^ std::to_integer<std::uint64_t>(byte)) * 0x100000001B3;
+  std::uint64_t hash = bytes.size();
+  for (std::size_t i = 0; i < bytes.size(); i += 8) {
+    std::uint64_t word = 0;
+    for (std::size_t k = 0; k < std::min<std::size_t>(8, bytes.size() - i); ++k)
+      word |= std::to_integer<std::uint64_t>(bytes[i + k]) << (8 * k);
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15;
+    hash ^= hash >> 32;
+  }
   char text[17];
   std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
   return text;

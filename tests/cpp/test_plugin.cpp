@@ -308,6 +308,9 @@ TEST_CASE("plugin: the instrument is silent without notes, and its envelope is a
   CHECK(peak(y) > 1e-4);
   play(*shell, noise(20000));
   CHECK(peak(play(*shell, x)) == 0);
+  play(*shell, x, {8192}, {note_on(0, 50)});
+  shell->activate(kRate, 4096);  // no note hangs
+  CHECK(peak(play(*shell, x)) == 0);
   const Audio low = play(*shell, x, {8192}, {note_on(0, 36)}), high = play(*shell, x, {8192}, {note_on(0, 84)});
   CHECK(low != high);
 }
@@ -680,6 +683,7 @@ TEST_CASE("plugin: host, interface and audio at once") {
       if (i % 3 == 0) shell->set_state("project", project);
       if (i % 3 == 1) shell->set_state("project", shell->state("project"));
       if (i % 4 == 0) shell->activate(i % 8 ? 48000 : 44100, kBlock);
+      shell->set_offline(i % 5 == 2);
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     CHECK(soon([&] { return rounds > 20; }));

@@ -60,9 +60,9 @@ double milliseconds_since(Clock::time_point start) {
 }
 
 // Time of this thread's processor: what other programs take away is not the plugin's fault.
-double now_microseconds() {
+double now_microseconds(clockid_t clock = CLOCK_THREAD_CPUTIME_ID) {
   timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  clock_gettime(clock, &time);
   return 1e6 * static_cast<double>(time.tv_sec) + 1e-3 * static_cast<double>(time.tv_nsec);
 }
 
@@ -195,6 +195,7 @@ class Session {
     for (const char* const* feature = about->features; *feature; ++feature) report_["features"].push_back(*feature);
     report_["scan_ms"] = milliseconds_since(start);
     created_ = Clock::now();
+    created_us_ = now_microseconds(CLOCK_PROCESS_CPUTIME_ID);
     plugin_ = factory->create_plugin(factory, &host_.clap, about->id);
     if (!plugin_ || !plugin_->init(plugin_)) fail("the plugin could not be created");
     report_["create_ms"] = milliseconds_since(created_);
@@ -440,7 +441,10 @@ class Session {
       for (const auto& channel : out_.sound) {
         output_.push_back(channel[i]);
         finite_ = finite_ && std::isfinite(channel[i]);
-        if (first_sound_ms_ < 0 && channel[i] != 0.0f) first_sound_ms_ = milliseconds_since(created_);
+        if (first_sound_ms_ < 0 && channel[i] != 0.0f) {
+          first_sound_ms_ = milliseconds_since(created_);
+          report_["first_sound_cpu_ms"] = 1e-3 * (now_microseconds(CLOCK_PROCESS_CPUTIME_ID) - created_us_);
+        }
       }
   }
 
@@ -590,6 +594,7 @@ class Session {
   const clap_plugin_latency_t* latency_ = nullptr;
   Json report_;
   Clock::time_point created_;
+  double created_us_ = 0;
   int inputs_ = 0, outputs_ = 0;
   std::vector<std::string> symbols_;
   std::vector<clap_id> ids_;

@@ -23,6 +23,7 @@ native = pytest.importorskip("python._native", reason="the engine is not built: 
 
 from python.streaming import deploy, graph  # noqa: E402
 from tests.hosts.conftest import ROOT, Object, Pd, build, needed  # noqa: E402
+from tests.hosts.test_pd import watched  # noqa: E402
 from tests.networks import SIZE, trained  # noqa: E402
 
 Audio = NDArray[np.float32]
@@ -40,10 +41,15 @@ def folder() -> Path:
         pytest.skip(f"what includes torch needs {GB_TO_COMPILE} GB of memory to compile")
     python = ROOT / "build" / "torch" / "python"
     options = ["-DRAVEL_WITH_LIBTORCH=ON", "-DRAVEL_PYTHON=ON", f"-DPython_EXECUTABLE={sys.executable}"]
-    options += [f"-DRAVEL_PYTHON_FOLDER={python}", f"-DRAVEL_PD={'ON' if shutil.which('pd') else 'OFF'}"]
+    options += [
+        f"-DRAVEL_PYTHON_FOLDER={python}",
+        f"-DRAVEL_PD={'ON' if shutil.which('pd') else 'OFF'}",
+        "-DRAVEL_TESTS=ON",
+    ]
     # optimised little: compiling takes longer than running
     options += ["-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1"]
-    return build("_native", *(["ravel_pd"] if shutil.which("pd") else []), folder="torch", options=options)
+    objects = ["ravel_pd", "ravel_watch_pd"] if sys.platform == "linux" else ["ravel_pd"]
+    return build("_native", *(objects if shutil.which("pd") else []), folder="torch", options=options)
 
 
 @pytest.fixture(scope="session")
@@ -626,6 +632,14 @@ def test_pd_survives_files_that_are_no_scripts(torch_pd: Pd, exported: Path, tmp
     assert len(complaints) == 2
     close(played.sound["it"], by_torch(exported, "forward", x), played.latency("it") - 155, 1e-6)
     assert not played.sound["broken"].any()
+
+
+def test_perform_posts_and_no_more(torch_pd: Pd, exported: Path) -> None:
+    x = sound(frames=64 * CALL)
+    performs, calls, first, _ = watched(torch_pd, {"it": Object(f"ravel~ {exported}", x)})
+    assert performs >= 64 * CALL // 64
+    assert 0 < calls <= 66
+    assert first == "sem_post"
 
 
 def test_pd_never_waits_for_a_script(torch_pd: Pd, exported: Path) -> None:

@@ -175,7 +175,7 @@ class Ops final : public engine::Running {
 };
 
 std::unique_ptr<engine::Running> make(std::shared_ptr<const Model> model, Method method, const Settings& settings) {
-  if (model->script()) return script::run(std::move(model), method, settings);
+  if (model->script()) return script::run(model, method, settings);
   return std::make_unique<Ops>(std::move(model), method, settings);
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
+#include <ranges>
 
 #include "model/attributes.h"
 
@@ -65,8 +66,8 @@ std::optional<Values> AttributeBoard::get(const Info* model, const std::string& 
   const std::lock_guard lock(mutex_);
   const auto told = told_.find(name);
   const bool known = told != told_.end() && told->second.model == model;
-  for (auto call = calls_.rbegin(); call != calls_.rend(); ++call) {
-    if (call->name == name && (!known || call->serial > told->second.serial)) return call->values;
+  for (const Call& call : std::views::reverse(calls_)) {
+    if (call.name == name && (!known || call.serial > told->second.serial)) return call.values;
   }
   return known ? std::optional(told->second.values) : std::nullopt;
 }

@@ -13,7 +13,7 @@ std::shared_ptr<const Script> load(const std::byte*, std::size_t, Info&) {
       "-DRAVEL_WITH_LIBTORCH=ON");
 }
 
-std::unique_ptr<engine::Running> run(std::shared_ptr<const Model>, Method, const Settings&) { return nullptr; }
+std::unique_ptr<engine::Running> run(const std::shared_ptr<const Model>&, Method, const Settings&) { return nullptr; }
 
 std::size_t weight_bytes(const Script&) noexcept { return 0; }
 

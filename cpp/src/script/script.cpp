@@ -547,8 +547,9 @@ class Playing final : public engine::Running {
 
 }  // namespace
 
-std::unique_ptr<engine::Running> run(std::shared_ptr<const Model> model, Method method, const Settings& settings) {
-  return std::make_unique<Playing>(std::move(model), method, settings);
+std::unique_ptr<engine::Running> run(const std::shared_ptr<const Model>& model, Method method,
+                                     const Settings& settings) {
+  return std::make_unique<Playing>(model, method, settings);
 }
 
 }  // namespace script

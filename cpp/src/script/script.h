@@ -15,7 +15,8 @@ class Script;
 std::shared_ptr<const Script> load(const std::byte* bytes, std::size_t size, Info& info);
 
 // A method with histories and attributes of its own. Throws Error for a method that the script lacks and for slices.
-std::unique_ptr<engine::Running> run(std::shared_ptr<const Model> model, Method method, const Settings& settings);
+std::unique_ptr<engine::Running> run(const std::shared_ptr<const Model>& model, Method method,
+                                     const Settings& settings);
 
 std::size_t weight_bytes(const Script& script) noexcept;
 

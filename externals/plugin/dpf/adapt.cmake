@@ -23,7 +23,7 @@ function(ravel_adapt file)
   configure_file(${RAVEL_DPF_ADAPTED}/new/${file} ${RAVEL_DPF_ADAPTED}/src/${file} COPYONLY)  # if it differs
 endfunction()
 
-set(RAVEL_DPF_ADAPTED ${CMAKE_BINARY_DIR}/dpf-adapted)
+set(RAVEL_DPF_ADAPTED ${CMAKE_BINARY_DIR}/dpf-adapted CACHE INTERNAL "")
 configure_file(${RAVEL_DPF}/distrho/DistrhoPluginMain.cpp ${RAVEL_DPF_ADAPTED}/DistrhoPluginMain.cpp COPYONLY)
 
 ravel_adapt(DistrhoPluginVST3.cpp
@@ -77,6 +77,14 @@ ravel_adapt(DistrhoPluginCLAP.cpp
         return fPlugin.getInstancePointer();
     }
 ]]
+  "a callback that tries no lock while the interface rests"
+[[        if (const clap_output_events_t* const outputEvents = process->out_events)
+        {
+            const MutexTryLocker]]
+[[        const bool rests = static_cast<const volatile uint&>(fEventQueue.used) == 0;
+        if (const clap_output_events_t* const outputEvents = rests ? nullptr : process->out_events)
+        {
+            const MutexTryLocker]]
   "hosts without latency"
 [[            fLatencyChanged = false;
             fHostExtensions.latency->changed(fHost);

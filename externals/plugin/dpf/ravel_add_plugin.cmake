@@ -4,9 +4,13 @@
 # component `plugin`. Every id comes from the name, so plugins of different names live side by side in one host, and the
 # name has to stay what it is once people have projects with it. INSTRUMENT: driven by notes, without audio input.
 include_guard(GLOBAL)
+if(APPLE)
+  enable_language(OBJCXX)
+endif()
 include(FetchContent)
 
-set(RAVEL_PLUGIN_SOURCES ${CMAKE_CURRENT_LIST_DIR}/..)
+# Kept for calls from other folders and projects.
+set(RAVEL_PLUGIN_SOURCES ${CMAKE_CURRENT_LIST_DIR}/.. CACHE INTERNAL "")
 option(RAVEL_PLUGIN_UI "Build the plugin's interface" ON)
 
 # DPF: Debian's dpf-source, or fetched. Its functions build what is DPF's own: the window library, the LV2 generator.
@@ -37,7 +41,7 @@ else()
   string(REGEX REPLACE "^(amd64|AMD64|x64)$" "x86_64" processor "${CMAKE_SYSTEM_PROCESSOR}")
   set(vst3_folder ${processor}-linux)
 endif()
-set(RAVEL_VST3_FOLDER ${vst3_folder})
+set(RAVEL_VST3_FOLDER ${vst3_folder} CACHE INTERNAL "")
 
 # What is the same of every format: DPF's own sources for it, the plugin, its interface, nothing seen from outside.
 function(ravel_plugin_format target plugin format)
@@ -56,6 +60,12 @@ function(ravel_plugin_format target plugin format)
   target_compile_definitions(${target} PRIVATE DISTRHO_PLUGIN_TARGET_${upper})
   target_link_libraries(${target} PRIVATE ${plugin})
   set_target_properties(${target} PROPERTIES PREFIX "" CXX_VISIBILITY_PRESET hidden)
+  if(TARGET ravel_plugin_other)
+    add_dependencies(${target} ravel_plugin_other)
+    set(here $<TARGET_FILE:${target}>)
+    set(other ${CMAKE_BINARY_DIR}/other/$<PATH:RELATIVE_PATH,${here},${CMAKE_BINARY_DIR}>)
+    add_custom_command(TARGET ${target} POST_BUILD COMMAND lipo -create ${here} ${other} -output ${here} VERBATIM)
+  endif()
   if(APPLE)
     target_link_options(${target} PRIVATE -Wl,-dead_strip)
   else()
@@ -117,6 +127,12 @@ function(ravel_add_plugin)
   set(RAVEL_PLUGIN_CLAP_ID "ravel.${dashed}")
   string(MD5 hash "ravel plugin ${given_NAME}")
   string(SUBSTRING ${hash} 0 7 RAVEL_PLUGIN_HASH)  # 28 bits: positive in any int
+  foreach(part MAJOR MINOR PATCH)  # of the project that calls
+    if("${PROJECT_VERSION_${part}}" STREQUAL "")
+      set(PROJECT_VERSION_${part} 0)
+    endif()
+  endforeach()
+  set(PROJECT_VERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}.${PROJECT_VERSION_PATCH})
   set(RAVEL_PLUGIN_INSTRUMENT 0)
   if(given_INSTRUMENT)
     set(RAVEL_PLUGIN_INSTRUMENT 1)
@@ -142,6 +158,8 @@ function(ravel_add_plugin)
   target_include_directories(${plugin} PUBLIC ${generated} ${RAVEL_PLUGIN_SOURCES})
   target_include_directories(${plugin} SYSTEM PUBLIC ${RAVEL_DPF}/distrho)
   target_link_libraries(${plugin} PUBLIC ravel_plugin ${CMAKE_DL_LIBS})
+  target_compile_features(${plugin} PUBLIC cxx_std_20)
+  set_target_properties(${plugin} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden)
   if(RAVEL_PLUGIN_UI)
     target_link_libraries(${plugin} PUBLIC dgl-opengl dgl-opengl-definitions dgl-system-libs dgl-system-libs-definitions)
   endif()

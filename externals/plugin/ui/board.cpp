@@ -79,9 +79,8 @@ void Board::make_header() {
   load_ = make<Readout>(
       "load", "CPU", "Share of the time that each block may take", [&scene] { return percent(scene.load); },
       [&scene] { return scene.load > 0.8F; });
-  latency_ = make<Readout>("latency", "Latency", "From input to output, as the host was told", [&scene] {
-    return milliseconds(scene.status.latency_samples, scene.host_rate_hz);
-  });
+  latency_ = make<Readout>("latency", "Latency", "From input to output, as the host was told",
+                           [&scene] { return milliseconds(scene.status.latency_samples, scene.host_rate_hz); });
 }
 
 void Board::make_latents() {
@@ -144,7 +143,8 @@ void Board::open_models(const Rect& anchor) {
   items.push_back({"Open another…", [this] { context_.actions.browse_models(); }});
   const bool embedded = scene.status.embedded;
   if (!scene.status.path.empty())
-    items.push_back({"Keep the model in the project", [this, embedded] { context_.actions.embed(!embedded); }, embedded});
+    items.push_back(
+        {"Keep the model in the project", [this, embedded] { context_.actions.embed(!embedded); }, embedded});
   context_.overlays.open_menu(anchor, std::move(items));
 }
 
@@ -154,8 +154,7 @@ void Board::open_presets(const Rect& anchor) {
   const auto& factory = context_.scene.presets;
   if (!factory.empty()) items.push_back({"Factory", nullptr});
   for (int i = 0; i < static_cast<int>(factory.size()); ++i)
-    items.push_back(
-        {factory[static_cast<std::size_t>(i)], [this, i] { context_.actions.load_factory_preset(i); }});
+    items.push_back({factory[static_cast<std::size_t>(i)], [this, i] { context_.actions.load_factory_preset(i); }});
   context_.overlays.open_menu(anchor, std::move(items));
 }
 
@@ -242,14 +241,14 @@ void Board::lay_out_bars() {
   }
 }
 
-// Four panels; every knob gets the same share of what the window is wider than they need.
+// Four panels; every knob gets the same share of what the window is wider, or a little narrower, than they need.
 void Board::lay_out_controls(Rect row) {
   const float toggles = 11 * g, choices = 17 * g, notes = notes_ ? 12 * g : 0, between = 2 * g;
   const auto count = [](const std::vector<Knob*>& knobs) { return static_cast<float>(knobs.size()); };
   const float knobs = count(sound_knobs_) + count(latent_knobs_) + count(note_knobs_);
   const float needed = (count(sound_knobs_) + count(note_knobs_)) * kKnob + count(latent_knobs_) * kWideKnob + notes +
                        toggles + between + choices + 8 * theme::kPadding + 3 * theme::kGap;
-  const float more = std::max(0.0F, std::floor((row.w - needed) / knobs));
+  const float more = std::max(-g / 2, std::floor((row.w - needed) / knobs));
   const auto group = [&](const std::vector<Knob*>& members, float wide, float beside) {
     const float width = count(members) * (wide + more) + beside + 2 * theme::kPadding;
     Rect inside = panel(row.cut_left(width, theme::kGap));

@@ -18,7 +18,7 @@ namespace ravel::plugin::ui {
 class Board {
  public:
   static constexpr float kOpenWidth = 138 * theme::kGrid, kOpenHeight = 84 * theme::kGrid;  // as it opens
-  static constexpr float kLeastWidth = 128 * theme::kGrid, kLeastHeight = 74 * theme::kGrid;
+  static constexpr float kLeastWidth = 132 * theme::kGrid, kLeastHeight = 74 * theme::kGrid;
   static constexpr float kKeys = 11 * theme::kGrid;  // more height, of the instrument
 
   explicit Board(const Context& context);

@@ -27,8 +27,8 @@ Rect Canvas::pixels(const Rect& rect) const {
 void Canvas::block(const Rect& rect, Colour colour) {
   const Rect at = pixels(rect);
   glEnable(GL_SCISSOR_TEST);
-  glScissor(static_cast<int>(at.x), static_cast<int>(window_height_px_ - at.bottom()), static_cast<int>(std::max(1.0F, at.w)),
-            static_cast<int>(std::max(1.0F, at.h)));
+  glScissor(static_cast<int>(at.x), static_cast<int>(window_height_px_ - at.bottom()),
+            static_cast<int>(std::max(1.0F, at.w)), static_cast<int>(std::max(1.0F, at.h)));
   glClearColor(colour.r / 255.0F, colour.g / 255.0F, colour.b / 255.0F, 1);
   glClear(GL_COLOR_BUFFER_BIT);
   glDisable(GL_SCISSOR_TEST);

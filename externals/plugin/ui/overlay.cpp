@@ -101,7 +101,8 @@ Overlay::Outcome Menu::key(unsigned key) {
 
 Entry::Entry(const Rect& anchor, int parameter, Actions& actions, const Rect& window)
     : parameter_(parameter), actions_(actions) {
-  const Rect wanted = anchor.middle(std::max(anchor.w, 9 * theme::kGrid), theme::kControl), in = window.inset(theme::kGrid);
+  const Rect wanted = anchor.middle(std::max(anchor.w, 9 * theme::kGrid), theme::kControl),
+             in = window.inset(theme::kGrid);
   bounds_ = {std::clamp(wanted.x, in.x, in.right() - wanted.w), std::clamp(wanted.y, in.y, in.bottom() - wanted.h),
              wanted.w, wanted.h};
 }

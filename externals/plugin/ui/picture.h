@@ -15,9 +15,9 @@ class Picture {
   // `pixels`: RGBA, or null.
   void create(int width, int height, const std::uint8_t* pixels, Edge edge);
   bool created() const { return texture_ != 0; }
-  void update(int x, int width, const std::uint8_t* pixels);      // a band of columns of an RGBA picture of this size
-  void copy_from_window(const Rect& pixels) const;                // of the same size
-  void draw(const Rect& pixels, float left, float right) const;   // the share from `left` to `right` of its width
+  void update(int x, int width, const std::uint8_t* pixels);     // a band of columns of an RGBA picture of this size
+  void copy_from_window(const Rect& pixels) const;               // of the same size
+  void draw(const Rect& pixels, float left, float right) const;  // the share from `left` to `right` of its width
 
  protected:
   int width_ = 0, height_ = 0;

@@ -35,6 +35,7 @@ void Session::refresh(double now_s, double host_rate_hz) {
     if (std::exchange(polled_[static_cast<std::size_t>(i)], value) != value)
       scene_.values[static_cast<std::size_t>(i)] = value;
   }
+  tell_moved();
   for (int i = 0; i < kLatents; ++i) scene_.latents[static_cast<std::size_t>(i)] = shell_.latent_value(i);
   scene_.learning = shell_.learning();
   if (now_s >= status_due_s_) refresh_status(now_s);
@@ -49,15 +50,23 @@ void Session::refresh_status(double now_s) {
     load_due_s_ = now_s + kLoad_s;
     scene_.load = scene_.status.load;
   }
-  if (scene_.status.path != path) {
-    scene_.models = shell_.models();
-    const std::string file = std::filesystem::path(scene_.status.path).filename().string();
-    const auto found = std::ranges::find_if(scene_.models, [&](const std::string& name) {
-      return std::filesystem::path(name).filename().string() == file || name + ".ravel" == file;
-    });
-    scene_.model = found == scene_.models.end() ? -1 : static_cast<int>(found - scene_.models.begin());
-    trace::event("models", static_cast<int>(scene_.models.size()));
-  }
+  if (scene_.status.path != path) list_models();
+}
+
+void Session::list_models() {
+  const std::vector<std::string> paths = shell_.models();
+  scene_.models.clear();
+  for (const std::string& path : paths) scene_.models.push_back(std::filesystem::path(path).stem().string());
+  const auto found = std::ranges::find(paths, scene_.status.path);
+  scene_.model = found == paths.end() ? -1 : static_cast<int>(found - paths.begin());
+  trace::event("models", static_cast<int>(paths.size()));
+}
+
+// What a controller or the shell itself moved, for the host to write down.
+void Session::tell_moved() {
+  int moved[kParameters];
+  const int count = shell_.take_moved(moved, kParameters);
+  for (int i = 0; i < count; ++i) set(moved[i], shell_.parameter(moved[i]));
 }
 
 void Session::hear(int parameter, float value) {

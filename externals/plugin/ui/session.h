@@ -49,6 +49,8 @@ class Session : public Actions {
  private:
   using Values = std::array<float, kParameters>;
   void refresh_status(double now_s);
+  void list_models();
+  void tell_moved();
   void tell_all(const std::vector<float>& values);
   template <class Attempt>
   void attempt(Attempt&& attempt);

@@ -10,7 +10,9 @@ struct Colour {
   float alpha = 1;
   constexpr Colour faded(float by) const { return {r, g, b, alpha * by}; }
   constexpr Colour towards(Colour to, float share) const {  // opaque
-    const auto mix = [share](float from, float end) { return static_cast<std::uint8_t>(from + share * (end - from) + 0.5F); };
+    const auto mix = [share](float from, float end) {
+      return static_cast<std::uint8_t>(from + share * (end - from) + 0.5F);
+    };
     return {mix(r, to.r), mix(g, to.g), mix(b, to.b)};
   }
 };

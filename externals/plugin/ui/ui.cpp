@@ -21,7 +21,8 @@ class RavelUi : public UI, private ui::Host {
     loadSharedResources();
     const double scale = getScaleFactor();
     const auto scaled = [scale](float size) { return static_cast<uint>(size * scale + 0.5); };
-    setGeometryConstraints(scaled(ui::Board::kLeastWidth), scaled(kHeight - ui::Board::kOpenHeight + ui::Board::kLeastHeight));
+    setGeometryConstraints(scaled(ui::Board::kLeastWidth),
+                           scaled(kHeight - ui::Board::kOpenHeight + ui::Board::kLeastHeight));
     if (scale != 1) setSize(scaled(ui::Board::kOpenWidth), scaled(kHeight));
     session_.refresh(now_s(), getSampleRate());
     lay_out();
@@ -131,8 +132,12 @@ class RavelUi : public UI, private ui::Host {
             .alt = (modifiers & kModifierAlt) != 0};
   }
 
-  void edit_parameter(int parameter, bool started) override { editParameter(static_cast<uint32_t>(parameter), started); }
-  void set_parameter(int parameter, float value) override { setParameterValue(static_cast<uint32_t>(parameter), value); }
+  void edit_parameter(int parameter, bool started) override {
+    editParameter(static_cast<uint32_t>(parameter), started);
+  }
+  void set_parameter(int parameter, float value) override {
+    setParameterValue(static_cast<uint32_t>(parameter), value);
+  }
   void send_note(int key, int velocity) override {
     sendNote(0, static_cast<uint8_t>(key), static_cast<uint8_t>(velocity));
     ui::trace::event("note", velocity > 0 ? key : -key);

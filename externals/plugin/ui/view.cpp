@@ -181,7 +181,8 @@ void View::open_context_menu(int parameter, Point p) {
   const int controller = actions_.controller_of(parameter);
   items.push_back({"Learn a MIDI controller", [this, parameter] { actions_.learn(parameter); }});
   if (controller >= 0)
-    items.push_back({"Forget controller " + std::to_string(controller), [this, parameter] { actions_.forget(parameter); }});
+    items.push_back(
+        {"Forget controller " + std::to_string(controller), [this, parameter] { actions_.forget(parameter); }});
   items.push_back({"Reset to " + text(parameter, about(parameter).initial),
                    [this, parameter] { actions_.set(parameter, about(parameter).initial); }});
   if (about(parameter).kind == Kind::number)

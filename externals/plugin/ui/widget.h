@@ -16,8 +16,7 @@ namespace ravel::plugin::ui {
 class Look {
  public:
   template <class T>
-    requires std::is_arithmetic_v<T> || std::is_enum_v<T>
-  Look& operator<<(T value) {
+  requires std::is_arithmetic_v<T> || std::is_enum_v<T> Look& operator<<(T value) {
     if constexpr (std::is_floating_point_v<T>)
       return mix(std::bit_cast<std::uint64_t>(static_cast<double>(value)));
     else

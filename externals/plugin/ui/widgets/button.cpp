@@ -10,8 +10,10 @@ void draw_chevron(Canvas& canvas, Point c, Button::Face face, Colour colour) {
   const Point previous[] = {{c.x + d / 2, c.y - d}, {c.x - d / 2, c.y}, {c.x + d / 2, c.y + d}};
   const Point next[] = {{c.x - d / 2, c.y - d}, {c.x + d / 2, c.y}, {c.x - d / 2, c.y + d}};
   const Point menu[] = {{c.x - d, c.y - d / 2}, {c.x, c.y + d / 2}, {c.x + d, c.y - d / 2}};
-  canvas.lines(face == Button::Face::previous ? previous : face == Button::Face::next ? next : menu, colour,
-               theme::kStroke);
+  canvas.lines(face == Button::Face::previous ? previous
+               : face == Button::Face::next   ? next
+                                              : menu,
+               colour, theme::kStroke);
 }
 
 void Button::look(Look& look) const { look << label() << hovered << pressed << (lit && lit()); }
@@ -52,7 +54,7 @@ void Toggle::draw(Canvas& canvas) {
   const Point knob{on() ? pill.right() - inset : pill.x + inset, pill.centre().y};
   canvas.circle(knob, inset - theme::kStroke, on() ? theme::kWindow : hovered ? theme::kText : theme::kDim);
   canvas.text(learning ? "learning…" : about(parameter_).name, rest, theme::kBody,
-              learning  ? theme::kHand
+              learning          ? theme::kHand
               : on() || hovered ? theme::kText
                                 : theme::kDim);
 }

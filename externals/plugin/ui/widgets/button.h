@@ -12,7 +12,10 @@ class Button : public Widget {
   enum class Face { words, previous, next, menu };
 
   Button(Context context, std::string name, std::string label, std::string help, std::function<void()> clicked)
-      : Widget(context, std::move(name)), label_(std::move(label)), help_(std::move(help)), clicked_(std::move(clicked)) {}
+      : Widget(context, std::move(name)),
+        label_(std::move(label)),
+        help_(std::move(help)),
+        clicked_(std::move(clicked)) {}
 
   Face face = Face::words;
   std::function<std::string()> words;      // instead of the label

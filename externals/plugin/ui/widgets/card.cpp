@@ -31,8 +31,10 @@ void Card::draw(Canvas& canvas) {
   const Status& s = scene().status;
   Rect rest = bounds;
   if (s.preset.empty() || s.missing) {
-    canvas.text(s.loading ? "Loading…" : s.missing ? s.name : "No model", rest.cut_top(3 * theme::kGrid),
-                theme::kTitle, s.missing ? theme::kHand : theme::kText);
+    canvas.text(s.loading   ? "Loading…"
+                : s.missing ? s.name
+                            : "No model",
+                rest.cut_top(3 * theme::kGrid), theme::kTitle, s.missing ? theme::kHand : theme::kText);
     canvas.paragraph(s.missing   ? "This project's model was not found. The sound passes dry, as late as with it."
                      : s.loading ? "The first sound comes as soon as it is read."
                                  : "Open a .ravel file to play it. `ravel train` and `ravel export` make one of "
@@ -54,8 +56,10 @@ void Card::draw(Canvas& canvas) {
 // How much of the sound's variety the strongest 1, 2, ... latents carry.
 void Card::draw_curve(Canvas& canvas, const Rect& rect) const {
   const auto& curve = scene().status.fidelity_curve;
-  const auto latents = static_cast<std::size_t>(std::max(1, scene().status.latents));
-  const std::size_t shown = std::min(curve.size(), std::max<std::size_t>(latents + latents / 2, 16));
+  const auto latents = std::min(static_cast<std::size_t>(std::max(1, scene().status.latents)), curve.size());
+  // As far as it rises, and a little more.
+  const auto risen = std::ranges::find_if(curve, [](float share) { return share > 0.99F; }) - curve.begin();
+  const std::size_t shown = std::min(curve.size(), std::max<std::size_t>(static_cast<std::size_t>(risen) * 3 / 2, 8));
   canvas.block(rect, theme::kWell);
   const Rect in = rect.inset(theme::kGrid / 2, 0);
   std::vector<Point> points{{in.x, rect.bottom()}};
@@ -64,11 +68,9 @@ void Card::draw_curve(Canvas& canvas, const Rect& rect) const {
                       rect.bottom() - std::clamp(curve[i], 0.0F, 1.0F) * (rect.h - theme::kGrid / 2)});
   canvas.area(points, rect.bottom(), theme::kSound.faded(0.15F));
   canvas.lines(points, theme::kSound, 1.5F);
-  const std::size_t last = std::min(latents, shown);
-  const float share = last > 0 ? curve[last - 1] : 0;
-  canvas.circle(points[last], 3, theme::kText);
+  canvas.circle(points[std::min(latents, shown)], 3, theme::kText);
   char words[40];
-  std::snprintf(words, sizeof words, "fidelity %.0f %%", 100.0 * static_cast<double>(share));
+  std::snprintf(words, sizeof words, "fidelity %.0f %%", 100.0 * static_cast<double>(curve[latents - 1]));
   Rect caption = rect.inset(theme::kGrid / 2, theme::kGrid / 4);
   canvas.text(words, caption.cut_bottom(2 * theme::kGrid), theme::kCaption, theme::kDim, Align::right);
 }

@@ -7,6 +7,16 @@
 
 namespace ravel::plugin::ui {
 
+namespace {
+
+// "/a/b/c.ravel: what is wrong" -> "c.ravel: what is wrong"
+std::string without_folders(const std::string& message) {
+  const std::size_t colon = message.find(": "), slash = message.find_last_of("/\\", colon);
+  return colon == std::string::npos || slash == std::string::npos ? message : message.substr(slash + 1);
+}
+
+}  // namespace
+
 // Two threads that cross: the hand's and the model's.
 void Brand::draw(Canvas& canvas) {
   Rect rest = bounds;
@@ -35,8 +45,9 @@ Rect Footer::button() const {
 void Footer::draw(Canvas& canvas) {
   Rect rest = bounds.inset(theme::kPadding, 0);
   if (scene().learning >= 0) {
-    canvas.text("Move a controller to assign it to " + about(scene().learning).name + ". Click here or press Esc to stop.",
-                rest, theme::kBody, theme::kHand);
+    canvas.text(
+        "Move a controller to assign it to " + about(scene().learning).name + ". Click here or press Esc to stop.",
+        rest, theme::kBody, theme::kHand);
     return;
   }
   const std::string& message = scene().status.message;
@@ -54,7 +65,8 @@ void Footer::draw(Canvas& canvas) {
   canvas.triangle({mark.centre().x, mark.y + 1}, {mark.right(), mark.bottom() - 1}, {mark.x, mark.bottom() - 1},
                   theme::kHand);
   canvas.text("!", {mark.x, mark.y + 2, mark.w, mark.h}, theme::kCaption, theme::kWindow, Align::centre);
-  canvas.text(message, rest, theme::kBody, theme::kText);
+  const bool fits = canvas.width(message, theme::kBody) <= rest.w;
+  canvas.text(fits ? message : without_folders(message), rest, theme::kBody, theme::kText);
 }
 
 void Footer::press(const Pointer& pointer) {

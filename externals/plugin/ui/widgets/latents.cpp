@@ -8,7 +8,7 @@ namespace ravel::plugin::ui {
 
 namespace {
 
-constexpr int kTrail = 48, kTrailStep = 2;  // values of the feed
+constexpr int kTrail = 32, kTrailStep = 1;  // values of the feed
 constexpr float kTravel = 200;              // pixels of a drag over the whole range
 
 std::string signed_number(float value) {
@@ -73,9 +73,11 @@ void Pad::draw(Canvas& canvas) {
   const std::vector<Point> points = trail();
   constexpr std::size_t kShades = 4;
   for (std::size_t i = 0; i < kShades; ++i) {  // older is fainter
-    const std::size_t from = points.size() * i / kShades, to = std::min(points.size(), points.size() * (i + 1) / kShades + 1);
+    const std::size_t from = points.size() * i / kShades,
+                      to = std::min(points.size(), points.size() * (i + 1) / kShades + 1);
     if (to > from + 1)
-      canvas.lines(std::span(points).subspan(from, to - from), theme::kSound.faded(0.15F + 0.2F * static_cast<float>(i)));
+      canvas.lines(std::span(points).subspan(from, to - from), theme::kSound.faded(0.1F + 0.2F * static_cast<float>(i)),
+                   1.25F);
   }
   const Point live = place(scene().latents[0], scene().latents[1]);
   canvas.circle(live, theme::kGrid, theme::kSound.faded(0.2F));
@@ -199,7 +201,8 @@ void LatentTrack::draw(Canvas& canvas) {
 
 std::string LatentTrack::hint(Point) const {
   return "Latent " + std::to_string(latent_ + 1) +
-         (held() ? "  ·  drag the value that it is held at, with shift its scale" : "  ·  drag its bias, with shift its scale");
+         (held() ? "  ·  drag the value that it is held at, with shift its scale"
+                 : "  ·  drag its bias, with shift its scale");
 }
 
 LatentValues::Parts LatentValues::parts() const {
@@ -252,7 +255,10 @@ int LatentValues::parameter_at(Point p) const {
 std::string LatentValues::hint(Point p) const {
   const std::string number = "Latent " + std::to_string(latent_ + 1) + "  ·  ";
   if (parts().hold.contains(p)) return number + (held() ? "click to let it go" : "click to hold it where it is");
-  return number + (parts().scale.contains(p) ? "its scale" : held() ? "the value that it is held at" : "its bias") +
+  return number +
+         (parts().scale.contains(p) ? "its scale"
+          : held()                  ? "the value that it is held at"
+                                    : "its bias") +
          ": drag, or double click to type";
 }
 

@@ -90,7 +90,9 @@ void Spectrogram::draw(Canvas& canvas) {
     const float y = rest.bottom() - std::round(share * rest.h);
     canvas.fill({rest.x, y, rest.w, theme::kHairline}, theme::kText.faded(0.08F));
     if (hovered)
-      canvas.text(hz < 1000 ? "100 Hz" : hz < 10000 ? "1 kHz" : "10 kHz",
+      canvas.text(hz < 1000    ? "100 Hz"
+                  : hz < 10000 ? "1 kHz"
+                               : "10 kHz",
                   {rest.x + theme::kGrid, y - 2 * theme::kGrid, 8 * theme::kGrid, 2 * theme::kGrid}, theme::kCaption,
                   theme::kText.faded(0.7F));
   }

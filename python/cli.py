@@ -18,6 +18,8 @@ VERBS = {
     "train": "learn an instrument from a folder of recordings, or resume a run",
     "export": "turn a run into a .ravel for ravel~ and the engine, and a .ts for nn~",
     "render": "send sound files through a .ravel, a .ts or a run",
+    "train-prior": "teach a run with codes to go on by itself",
+    "generate": "let a model with a prior play by itself, from nothing or from a sound file",
     "codec": "sound as the few bits of a model's codes, and back",
     "analyze": "look inside a model: what its latents hold, as a page to read, hear and see",
     "evaluate": "models and baselines against held-out sound: figures, pictures, players, listening tests",
@@ -108,12 +110,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = _did_you_mean(verb, VERBS)
         print(f"ravel: there is no {verb!r}{hint}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
         return FAILED
-    module = importlib.import_module(f".{verb}", __package__)
+    module = importlib.import_module(f".{verb.replace('-', '_')}", __package__)
     return run_verb(verb, module.main, words[1:])
 
 
 def _help() -> str:
-    lines = [f"  {verb:<8} {purpose}" for verb, purpose in VERBS.items()]
+    lines = [f"  {verb:<11} {purpose}" for verb, purpose in VERBS.items()]
     return "\n".join(["usage: ravel VERB ...", "", *lines, "", "`ravel VERB --help` explains the verb's arguments."])
 
 

@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="NAME.ts or NAME.ravel, which names both files, or a folder for them (default: here)"
     )
     p.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which weights (default: best)")
+    p.add_argument("--no-prior", action="store_true", help="leave out the prior that the run has")
     p.add_argument("--force", action="store_true", help="replace a file that is there")
     return p
 
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.checkpoint,
         weights=args.weights or "fp32",
         quantisers=args.quantisers,
+        with_prior=not args.no_prior,
     )
     print("\n".join(lines))
     return 0
@@ -83,14 +85,16 @@ def export(
     which: str = "best",
     weights: str = "fp32",
     quantisers: int | None = None,
+    with_prior: bool = True,
 ) -> list[str]:
     """Write the verified `.ts` of a run to `path`, its `.ravel` beside it; returns what to tell the user."""
     from .streaming import deploy
 
     trained = runs.load(run, which)
     kept = deploy.kept(trained, fidelity, latents, quantisers)
-    shell = deploy.deploy(trained, kept, streaming)
-    about = deploy.card(shell, trained, path.stem)
+    prior = runs.load_prior(run, trained) if with_prior else None
+    shell = deploy.deploy(trained, kept, streaming, prior)
+    about = deploy.card(shell, trained, path.stem, prior)
     findings = deploy.write(shell, path, about, trained, weights)
     if shell.discrete:
         holds = f"{kept} of {trained.net.latent.kept} quantisers, {bit_rate(about)}"
@@ -98,6 +102,8 @@ def export(
         held = trained.principal.fidelity_curve[kept - 1]
         holds = f"{kept} of {about['latent_size']} latents ({held:.1%} of the variance)"
     lines = [f"{path.stem}: {about['preset']}, {holds}"]
+    if prior:
+        lines.append(f"  with a prior, {prior.summary['bits_per_frame']:.2f} bits a frame held out; the .ts plays it")
     for file in written(path, streaming):
         precision = weights if file.suffix == ".ravel" else "fp32"
         lines.append(f"{file}: {precision} weights, {file.stat().st_size / 1e6:.1f} MB, verified")

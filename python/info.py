@@ -23,8 +23,9 @@ def card_of(model: str) -> Card:
 
     run = runs.find(model)
     trained = runs.load(run)
-    shell = deploy.deploy(trained, trained.net.latent.kept, streaming=True)
-    return deploy.card(shell, trained, run.name)
+    prior = runs.load_prior(run, trained)
+    shell = deploy.deploy(trained, trained.net.latent.kept, True, prior)
+    return deploy.card(shell, trained, run.name, prior)
 
 
 def latency(card: Card) -> dict[int, int]:
@@ -51,6 +52,7 @@ def _head(card: Card) -> str:
             f"{card['name']}: {card['preset']}, {rate / 1000:g} kHz {channels}, {kind}",
             *([_row("codes", _codes(card))] if "codes" in card else []),
             *([_row("labels", ", ".join(card["labels"]))] if "labels" in card else []),
+            *([_row("prior", _prior(card["prior"]))] if "prior" in card else []),
             _row("latents", f"{card['latents']} of {card['latent_size']}{share}"),
             _row("parameters", f"{card['parameters'] / 1e6:.2f} M" + weights),
             _row("hop", f"{hop} samples, {_ms(hop, rate)}: one latent frame"),
@@ -69,6 +71,13 @@ def _codes(card: Card) -> str:
     perplexity = card["training"].get("validation", {}).get("perplexity")
     used = f"; perplexity {perplexity:.0f}" if perplexity else ""
     return f"{codes['quantisers']} quantisers of {codes['codes']} codes, {bit_rate(card)}{used}"
+
+
+def _prior(prior: Card) -> str:
+    return (
+        f"{prior['bits_per_frame']:.2f} bits a frame held out, hears {prior['receptive_field_frames']} frames; "
+        f"a Markov chain needs {prior['markov_bits_per_frame']:.2f}"
+    )
 
 
 def latency_page(card: Card) -> str:

@@ -11,6 +11,8 @@ from .errors import RavelError
 from .files import atomic_write
 from .model.autoencoder import Autoencoder
 from .model.config import Config
+from .model.prior import Prior, PriorConfig, fingerprint
+from .model.quantise import Quantised
 from .training import checkpoint
 from .training.pca import Principal
 
@@ -34,6 +36,14 @@ class Run:
     @property
     def best(self) -> Path:
         return self.folder / "best.pt"
+
+    @property
+    def prior(self) -> Path:
+        return self.folder / "prior.pt"
+
+    @property
+    def codes(self) -> Path:
+        return self.folder / "codes.pt"
 
     @property
     def history(self) -> Path:
@@ -82,6 +92,14 @@ class Trained:
     summary: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class TrainedPrior:
+    """The prior of a run, with the weights that cost its held-out codes fewest bits."""
+
+    prior: Prior
+    summary: dict[str, Any]
+
+
 def find(name: str | None, root: Path = RUNS) -> Run:
     """A run by folder, by name below `root`, or the one trained last for None. Raises RavelError naming what exists."""
     if name is not None:
@@ -97,6 +115,33 @@ def find(name: str | None, root: Path = RUNS) -> Run:
             f"no runs below {root}/: train first (`ravel train RECORDINGS --name NAME`), or give a run's folder"
         )
     return Run(runs[-1])
+
+
+def load_prior(run: Run, trained: Trained) -> TrainedPrior | None:
+    """The prior of a run, or None. Raises RavelError for one that speaks of other codes than the network has."""
+    if not run.prior.exists():
+        return None
+    content = checkpoint.load(run.prior)
+    latent = trained.net.latent
+    if not isinstance(latent, Quantised) or content.get("fingerprint") != fingerprint(latent.codebooks):
+        raise RavelError(
+            f"{run.prior} speaks of other codes than run {run.name} has now (it was trained further, or is another "
+            f"run's): teach it anew with `ravel train-prior {run.name} --fresh`, or delete it"
+        )
+    saved = content["prior_config"]
+    prior = Prior(PriorConfig(**saved | {"dilations": tuple(saved["dilations"])}))
+    prior.load_state_dict(content["best"])
+    prior.eval().requires_grad_(False)
+    done = content["progress"]
+    summary = {
+        "steps": done["step"],
+        "seconds": done["seconds"],
+        "bits_per_frame": done["best"],
+        "bits_by_quantiser": done["quantisers"],
+        "markov_bits_per_frame": sum(content["markov"]),
+        "frames": content["frames"],
+    }
+    return TrainedPrior(prior, summary)
 
 
 def _age(folder: Path) -> float:

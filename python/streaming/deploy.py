@@ -17,10 +17,10 @@ from ..files import atomic_write, atomic_writes
 from ..model.autoencoder import Autoencoder
 from ..model.latent import active_units
 from ..model.layers import Conv1d, Serial, fold
-from ..runs import Trained
+from ..runs import Trained, TrainedPrior
 from ..training.pca import Principal
 from . import graph, verify
-from .nn_tilde import ATTRIBUTES, Shell
+from .nn_tilde import ATTRIBUTES, OF_A_PRIOR, PriorShell, Shell
 
 
 def kept(trained: Trained, fidelity: float | None, latents: int | None, quantisers: int | None) -> int:
@@ -53,7 +53,7 @@ def latents_kept(principal: Principal, fidelity: float | None, latents: int | No
         raise RavelError(f"--fidelity: {error}") from error
 
 
-def deploy(trained: Trained, kept: int, streaming: bool) -> Shell:
+def deploy(trained: Trained, kept: int, streaming: bool, prior: TrainedPrior | None = None) -> Shell:
     """A shell over a folded copy of the network, playing its `kept` strongest latents or first quantisers; the original
     stays as it is."""
     # not deepcopy: it shares the classes that torch's parametrizations make, and unfolding one would break the other
@@ -69,16 +69,18 @@ def deploy(trained: Trained, kept: int, streaming: bool) -> Shell:
     into, out_of = cast(Conv1d, net.encoder.layers[-1]), cast(Conv1d, net.decoder.layers[0])
     completion = net.latent.deployed(into, out_of, principal.mean, principal.components, kept)
     completion.node = 0  # the autoencoder's own noise sources count from 1
-    return Shell(net, completion, streaming).eval().requires_grad_(False)
+    shell = PriorShell(net, completion, streaming, prior.prior) if prior else Shell(net, completion, streaming)
+    return shell.eval().requires_grad_(False)
 
 
-def card(shell: Shell, trained: Trained, name: str) -> dict[str, Any]:
+def card(shell: Shell, trained: Trained, name: str, prior: TrainedPrior | None = None) -> dict[str, Any]:
     """The model card stored in the file: what a host or a person may ask."""
     hop = shell.hop_samples
     late = {
         "forward": shell.delay,
         "encode": shell.latent_delay * hop,
         "decode": shell.delay - shell.latent_delay * hop,
+        "prior": shell.prior_delay * hop,
     }
     methods = {}
     for method in shell.get_methods():
@@ -87,7 +89,7 @@ def card(shell: Shell, trained: Trained, name: str) -> dict[str, Any]:
         methods[method]["delay_samples"] = late[method] if shell.streaming else 0
     defaults: dict[str, Any] = {
         "temperature": shell.get_temperature(), "fill": 0.0, "noise": True, "seed": 0,
-        "scale": [0, 1.0], "bias": [0, 0.0], "reset": False,
+        "scale": [0, 1.0], "bias": [0, 0.0], "prior_temperature": 1.0, "reset": False,
         "label": shell.last_label, "label_weight": list(shell.last_label_weight),
     }  # fmt: skip
     kinds = ("bool", "int", "float", "str")
@@ -110,6 +112,9 @@ def card(shell: Shell, trained: Trained, name: str) -> dict[str, Any]:
             "bits_per_frame": bits,
             "bits_per_second": bits * shell.sample_rate_hz / hop,
         }
+    if prior:
+        field = prior.prior.receptive_field
+        extra["prior"] = prior.summary | {"quantisers": prior.prior.quantisers, "receptive_field_frames": field}
     return extra | {
         "format": FORMAT,
         "name": name,
@@ -143,8 +148,15 @@ def write(
         return {".ts": findings}
     with atomic_writes(path, path.with_suffix(".ravel")) as (script, engine):
         script.write_bytes(data)
-        engine.write_bytes(graph.ravel(shell, about, weights))
+        engine.write_bytes(graph.ravel(shell, without_prior(about), weights))
         return {".ts": findings, ".ravel": verify.ravel(engine, shell, weights)}
+
+
+def without_prior(about: dict[str, Any]) -> dict[str, Any]:
+    """The card of the `.ravel`, whose engine has no prior."""
+    methods = {name: method for name, method in about["methods"].items() if name != "prior"}
+    attributes = {name: one for name, one in about["attributes"].items() if name not in OF_A_PRIOR}
+    return {k: v for k, v in about.items() if k != "prior"} | {"methods": methods, "attributes": attributes}
 
 
 def _script(shell: Shell, about: dict[str, Any], trained: Trained) -> tuple[bytes, list[str]]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..model.autoencoder import Autoencoder, condition_state
 from ..model.latent import Completion
 from ..model.layers import Serial
+from ..model.prior import Prior
 
 BOOL, INT, FLOAT, STRING = 0, 1, 2, 3  # type codes of the protocol
 
@@ -26,8 +27,10 @@ ATTRIBUTES = {
     "bias": ([INT, FLOAT], "latent number and what is added to it before decoding"),
     "label": ([STRING], "which instrument plays, by name or number: its weight 1, that of the others 0"),
     "label_weight": ([STRING, FLOAT], "an instrument, by name or number, and its weight in the blend"),
+    "prior_temperature": ([FLOAT], "how freely the prior goes on: 0 takes the likeliest code, 1 draws as it learned"),
     "reset": ([BOOL], "forget the past: histories to silence, noise to its start"),
 }
+OF_A_PRIOR = ("prior_temperature",)
 CONTINUOUS = ("temperature", "fill")  # attributes that codes have no use for
 CONDITIONAL = ("label", "label_weight")  # that a model of one instrument has no use for
 
@@ -47,6 +50,7 @@ class Shell(nn.Module):
     decode_state: list[Tensor]
     forward_encode_state: list[Tensor]
     forward_decode_state: list[Tensor]
+    prior_state: list[Tensor]
     latent_scale: Tensor
     latent_bias: Tensor
     label_weights: Tensor
@@ -65,12 +69,15 @@ class Shell(nn.Module):
         self.latents = config.latent if self.discrete else self.codes
         self.labels = list(config.labels)
         self.condition = condition_state(net.decoder)  # its place in the state of `back`
-        missing = (CONTINUOUS if self.discrete else ()) + (() if self.labels else CONDITIONAL)
+        missing = (CONTINUOUS if self.discrete else ()) + (() if self.labels else CONDITIONAL) + OF_A_PRIOR
         self.attributes = [name for name in ATTRIBUTES if name not in missing]
+        self.methods = ["forward", "encode", "decode"]
+        self.prior_delay = 0  # frames by which `prior` is late
         self.hop_samples, self.sample_rate_hz = config.hop_samples, config.sample_rate_hz
         self.streaming = streaming
         self.encode_state, self.decode_state = [], []
         self.forward_encode_state, self.forward_decode_state = [], []
+        self.prior_state = []
         self.noise, self.seed, self.shaped = True, 0, False
         self.last_scale: tuple[int, float] = (0, 1.0)
         self.last_bias: tuple[int, float] = (0, 0.0)
@@ -180,7 +187,7 @@ class Shell(nn.Module):
 
     @torch.jit.export
     def get_methods(self) -> list[str]:
-        return ["forward", "encode", "decode"]
+        return self.methods
 
     @torch.jit.export
     def get_attributes(self) -> list[str]:
@@ -297,6 +304,7 @@ class Shell(nn.Module):
         self.decode_state = []
         self.forward_encode_state = []
         self.forward_decode_state = []
+        self.prior_state = []
 
     @torch.jit.export
     def set_reset(self, now: bool) -> int:
@@ -311,6 +319,7 @@ class Shell(nn.Module):
         self.decode_state = self.seeded(self.decode_state)
         self.forward_encode_state = self.seeded(self.forward_encode_state)
         self.forward_decode_state = self.seeded(self.forward_decode_state)
+        self.prior_state = self.seeded(self.prior_state)
         return 0
 
     @torch.jit.export
@@ -330,4 +339,67 @@ class Shell(nn.Module):
         if not 0.0 <= value <= (0.0 if self.discrete else 10.0):
             return -1
         self.completion.fill = value
+        return 0
+
+
+class PriorShell(Shell):
+    """A shell whose codes can go on by themselves: `prior` gives frames of codes for `decode`.
+
+    Its input is added to the attribute `prior_temperature`, so that an empty inlet leaves that in charge. The first
+    frames of a stream are not yet whole and hold -1, which decodes to the mean.
+    """
+
+    encode_state: list[Tensor]
+    decode_state: list[Tensor]
+    forward_encode_state: list[Tensor]
+    forward_decode_state: list[Tensor]
+    prior_state: list[Tensor]
+    latent_scale: Tensor
+    latent_bias: Tensor
+
+    def __init__(self, net: Autoencoder, completion: Completion, streaming: bool, prior: Prior) -> None:
+        super().__init__(net, completion, streaming)
+        self.prior_net = prior
+        self.prior_temperature = 1.0
+        self.prior_delay = prior.quantisers - 1
+        self.methods = [*self.methods, "prior"]
+        self._describe("prior", [1, self.hop_samples, self.codes, self.hop_samples], "temperature, added", "code")
+        self.attributes = [*self.attributes, *OF_A_PRIOR]
+        for name in OF_A_PRIOR:
+            self.register_buffer(f"{name}_params", torch.tensor(ATTRIBUTES[name][0], dtype=torch.int64))
+
+    def begun(self, x: Tensor) -> list[Tensor]:
+        """The state of the prior for a batch like x: the one there is, or that before the first frame."""
+        state = self.prior_state
+        if self.streaming and len(state) > 0 and state[0].size(0) == x.size(0) and state[0].device == x.device:
+            return state
+        return self.seeded(self.prior_net.begin(x))
+
+    @torch.jit.export
+    def prior(self, x: Tensor) -> Tensor:
+        """What to add to the temperature (batch, 1, n) to code numbers (batch, codes, n)."""
+        self.check(x, 1, 1, "prior")
+        late = 0 if self.streaming else self.prior_delay
+        warmth = (torch.nan_to_num(x[:, 0]) + self.prior_temperature).clamp(0.0, 10.0)
+        warmth = torch.cat([warmth[:, :1].expand(-1, late), warmth], 1)
+        codes, state = self.prior_net.generate(warmth, self.begun(x))
+        self.prior_state = state
+        return codes[:, : self.codes, late:].contiguous()
+
+    @torch.jit.export
+    def prime(self, codes: Tensor) -> Tensor:
+        """Lets the prior hear code numbers (batch, all quantisers, n) before it goes on; gives them back."""
+        self.check(codes, self.prior_net.quantisers, 1, "prime")
+        self.prior_state = self.prior_net.prime(codes, self.begun(codes))
+        return codes
+
+    @torch.jit.export
+    def get_prior_temperature(self) -> float:
+        return self.prior_temperature
+
+    @torch.jit.export
+    def set_prior_temperature(self, value: float) -> int:
+        if not 0.0 <= value <= 10.0:
+            return -1
+        self.prior_temperature = value
         return 0

@@ -16,12 +16,15 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..errors import RavelError
+from ..model.noise import hashed
+from ..model.prior import NODE, draw, undelayed
 from ..model.quantise import Codebooks
 from ..players import engine_module
 from ..runs import Trained
 from .graph import golden, sounding, stored, with_weights
-from .nn_tilde import Shell
+from .nn_tilde import PriorShell, Shell
 
+PRIOR_FRAMES = 64
 TOLERANCE = 1e-5  # of peak: sums in another order for another number of frames, or on another instruction set
 
 
@@ -42,6 +45,8 @@ def script(loaded: torch.jit.ScriptModule, shell: Shell, trained: Trained) -> li
             findings.append(_close(f"{method}, one block against {len(blocks)}", split, whole))
             alone = _run(loaded, method, given[:1], [given.shape[2]])
             findings.append(_close(f"{method}, a stream alone against in a batch", alone, whole[:1]))
+    if isinstance(shell, PriorShell):
+        findings.append(_prior(loaded, shell))
     loaded.set_noise(False)
     got = _run(loaded, "forward", x, [x.shape[2]])
     want = reference(trained, shell.codes, x)
@@ -67,6 +72,32 @@ def _blended(loaded: torch.jit.ScriptModule, shell: Shell, trained: Trained, x: 
     want = reference(trained, shell.codes, nn.functional.pad(x, (0, late)), blend)
     want = want if shell.streaming else want[..., shell.delay : shell.delay + x.shape[2]]
     return _close("a blend of labels against the trained network", got, want)
+
+
+def _prior(loaded: torch.jit.ScriptModule, shell: PriorShell) -> str:
+    """What a loaded `.ts` draws in calls of any size, against the offline network that hears the same rows."""
+    net, temperature = shell.prior_net, torch.zeros(2, 1, PRIOR_FRAMES)
+    blocks = _random_blocks(PRIOR_FRAMES, 1) if shell.streaming else [PRIOR_FRAMES]
+    codes = _run(loaded, "prior", temperature, blocks)
+    if not torch.equal(codes, _run(loaded, "prior", temperature, [PRIOR_FRAMES])):
+        raise RavelError("export: prior draws other codes in other blocks; nothing was written, please report it")
+    state = net.begin(temperature)
+    played, late = copy.deepcopy(shell), 0 if shell.streaming else shell.prior_delay
+    played.reset()
+    if not torch.equal(codes, played.prior(temperature)):
+        raise RavelError("export: prior draws other codes than the network; nothing was written, please report it")
+    rows, stepped = [state[0][:, -1]], []
+    for _ in range(PRIOR_FRAMES + late):
+        logits = net.logits(net.frame(state))
+        bits = hashed(state[-1], NODE, 2, net.quantisers, 0, 1).squeeze(2)
+        rows.append(draw(logits, torch.ones(2), bits).to(logits.dtype))
+        state = net.follow(rows[-1], state)
+        stepped.append(logits.flatten(1))
+    offline = net(torch.stack(rows[:-1], 2))
+    drawn = undelayed(torch.stack(rows[1:], 2))[:, : shell.codes]
+    if not torch.equal(drawn, codes[:, :, codes.shape[2] - drawn.shape[2] :]):
+        raise RavelError("export: prior draws other codes than its logits say; nothing was written, please report it")
+    return _close("prior, logits of a step against the offline network", torch.stack(stepped, 2), offline)
 
 
 @torch.no_grad()

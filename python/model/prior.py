@@ -156,10 +156,11 @@ class Prior(Layer):
     def generate(self, temperature: Tensor, state: State) -> tuple[Tensor, State]:
         """Draws rows at temperatures (B, T); gives frames (B, quantisers, T), late by quantisers - 1 of them."""
         frames: list[Tensor] = []
-        for t in range(temperature.size(1)):
+        count = temperature.size(1)
+        bits = hashed(state[len(state) - 1], self.node, temperature.size(0), self.quantisers, 0, count)
+        for t in range(count):
             logits = self.logits(self.frame(state))
-            bits = hashed(state[len(state) - 1], self.node, logits.size(0), self.quantisers, 0, 1).squeeze(2)
-            state = self.follow(draw(logits, temperature[:, t], bits).to(logits.dtype), state)
+            state = self.follow(draw(logits, temperature[:, t], bits[:, :, t]).to(logits.dtype), state)
             frames.append(self.heard(state))
         return torch.stack(frames, 2), state
 

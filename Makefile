@@ -40,7 +40,7 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	git ls-files -z 'cpp/*.cpp' 'cpp/*.h' 'tests/cpp/*.cpp' 'tests/cpp/*.h' | xargs -0 $(BIN)/clang-format -i
+	git ls-files -z '*.cpp' '*.h' | xargs -0 $(BIN)/clang-format -i
 
 bench: $(READY)
 	$(BIN)/ravel bench

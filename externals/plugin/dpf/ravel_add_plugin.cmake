@@ -70,7 +70,7 @@ function(ravel_plugin_format target plugin format)
     target_link_options(${target} PRIVATE -Wl,-dead_strip)
   else()
     target_link_options(${target} PRIVATE -Wl,--gc-sections -Wl,--exclude-libs,ALL)
-    if(NOT RAVEL_SANITIZE)
+    if(NOT RAVEL_SANITIZE AND NOT RAVEL_WITH_LIBTORCH)  # exceptions pass between libtorch and the plugin
       target_link_options(${target} PRIVATE -static-libstdc++ -static-libgcc)
     endif()
     if(CMAKE_BUILD_TYPE STREQUAL Release)

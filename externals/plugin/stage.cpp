@@ -11,6 +11,7 @@ namespace ravel::plugin {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr float kNoCode = -1;  // of a model with codes: the mean of its latents, which notes push from there
 constexpr float kOctave = 12;
 constexpr int kMiddleC = 60;
 constexpr double kSideSeconds = 0.02;  // of a ramp
@@ -51,7 +52,10 @@ void Stage::prepare(const Setup& setup, bool fade) {
     host.max_block = setup.max_block;
     host.out_channels = 2;
     host.offline = setup.offline;
-    host.in_channels = form_ == Form::instrument ? player_.latents() : setup.stereo == Stereo::mono ? 1 : 2;
+    const auto model = player_.model();
+    codes_ = model && model->info().quantisers > 0;
+    const int decoder = model ? model->info().method(Method::decode).in_channels : 0;
+    host.in_channels = form_ == Form::instrument ? decoder : setup.stereo == Stereo::mono ? 1 : 2;
     changed_.raise_all();
     follow();
     side_ = parameter(kBypass) > 0 ? 1 : parameter(kWidth) / 100;
@@ -132,7 +136,8 @@ void Stage::apply_freeze() noexcept {
 
 void Stage::apply_latent(int latent) noexcept {
   const auto value = [&](LatentId which) { return parameter(id(latent, which)); };
-  const float push = latent < 2 && form_ == Form::effect ? gesture_.push[static_cast<std::size_t>(latent)] : 0;
+  const int pushed = form_ == Form::effect ? 2 : codes_ ? static_cast<int>(gesture_.push.size()) : 0;
+  const float push = latent < pushed ? gesture_.push[static_cast<std::size_t>(latent)] : 0;
   player_.set_latent(latent, {value(kScale), value(kBias) + push, value(kOverride) + push, value(kOverrideOn) > 0});
 }
 
@@ -235,6 +240,7 @@ void Stage::shape() noexcept {
   if (form_ == Form::instrument) {
     gesture_.push = {pitch + gesture_.bend, 2 * envelope * gesture_.velocity, 2 * gesture_.wheel,
                      2 * gesture_.pressure};
+    for (int latent = 0; codes_ && latent < static_cast<int>(gesture_.push.size()); ++latent) apply_latent(latent);
     return;
   }
   apply_freeze();
@@ -301,8 +307,10 @@ void Stage::play_effect(const float* const* in, float* const* out, int frames) n
 
 // The envelope is as late as the sound that it shapes.
 void Stage::play_instrument(float* const* out, int frames) noexcept {
-  for (std::size_t i = 0; i < std::min(gesture_.push.size(), rows_.size()); ++i)
-    std::fill_n(row_at_[i], frames, gesture_.push[i]);
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    const float latent = i < gesture_.push.size() ? gesture_.push[i] : 0;
+    std::fill_n(row_at_[i], frames, codes_ ? kNoCode : latent);
+  }
   player_.process(row_at_.data(), out, frames);
   float* const gate = gate_.data();
   late_gate_.process(&gate, &gate, frames);

@@ -96,6 +96,7 @@ class Stage {
 
   // Audio thread; constant between two calls of `prepare` up to here.
   Setup setup_;
+  bool codes_ = false;  // what the decoder takes
   Delay dry_, late_gate_;
   std::vector<std::vector<float>> rows_;  // mid, side; or latents
   std::vector<float*> row_at_;

@@ -315,6 +315,20 @@ TEST_CASE("plugin: the instrument is silent without notes, and its envelope is a
   CHECK(low != high);
 }
 
+TEST_CASE("plugin: notes of the instrument move what codes stand for, not their numbers") {
+  const Folder folder;
+  test::SampleOptions options;
+  options.quantisers = 3;
+  const auto shell = playing(folder.write("codes.ravel", test::every_op(options).bytes()), Form::instrument);
+  const Audio x = noise(8192);
+  const Audio low = play(*shell, x, {8192}, {note_on(0, 48)});
+  const float at_low = shell->latent_value(0);
+  const Audio high = play(*shell, x, {8192}, {note_on(0, 72)});
+  CHECK(peak(low) > 1e-4);
+  CHECK(low != high);
+  CHECK(shell->latent_value(0) - at_low == doctest::Approx(2).epsilon(1e-3));  // octaves
+}
+
 TEST_CASE("plugin: a controller that was learnt moves its parameter at its frame, and the host hears of it") {
   const Folder folder;
   const auto shell = playing(folder.write("a.ravel", model_bytes()));

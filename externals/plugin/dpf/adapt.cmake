@@ -50,53 +50,28 @@ ravel_adapt(DistrhoPluginVST3.cpp
 ravel_adapt(DistrhoPluginCLAP.cpp
   "the latency, told while being activated"
 [[        fPlugin.activate();
-    }
-
-    void deactivate()
-    {
-        fPlugin.deactivate();
-       #if DISTRHO_PLUGIN_WANT_LATENCY
-        checkForLatencyChanges(false, true);
-        reportLatencyChangeIfNeeded();
-       #endif
-    }
-]]
+    }]]
 [[        fPlugin.activate();
         fLatencyChanged = fLatencyChanged || fLastKnownLatency != fPlugin.getLatency();
         fLastKnownLatency = fPlugin.getLatency();
         reportLatencyChangeIfNeeded();
     }
 
-    void deactivate()
-    {
-        fPlugin.deactivate();
-    }
-
     void* getRavel() const noexcept
     {
         return fPlugin.getInstancePointer();
-    }
-]]
+    }]]
+  "the latency, not told while being deactivated"
+[[        checkForLatencyChanges(false, true);
+        reportLatencyChangeIfNeeded();
+]] ""
   "a callback that tries no lock while the interface rests"
-[[        if (const clap_output_events_t* const outputEvents = process->out_events)
-        {
-            const MutexTryLocker]]
+[[        if (const clap_output_events_t* const outputEvents = process->out_events)]]
 [[        const bool rests = static_cast<const volatile uint&>(fEventQueue.used) == 0;
-        if (const clap_output_events_t* const outputEvents = rests ? nullptr : process->out_events)
-        {
-            const MutexTryLocker]]
+        if (const clap_output_events_t* const outputEvents = rests ? nullptr : process->out_events)]]
   "hosts without latency"
-[[            fLatencyChanged = false;
-            fHostExtensions.latency->changed(fHost);
-        }
-    }
-   #endif]]
-[[            fLatencyChanged = false;
-            if (fHostExtensions.latency != nullptr)
-                fHostExtensions.latency->changed(fHost);
-        }
-    }
-   #endif]]
+[[fHostExtensions.latency->changed(fHost);]]
+[[if (fHostExtensions.latency != nullptr) fHostExtensions.latency->changed(fHost);]]
   "numbers"
 [[            snprintf_f32(display, value, size);]]
 [[            DISTRHO_NAMESPACE::strncpy(display, RavelNumber(param_id, value, true).text, size);]]

@@ -356,6 +356,8 @@ class PriorShell(Shell):
     prior_state: list[Tensor]
     latent_scale: Tensor
     latent_bias: Tensor
+    label_weights: Tensor
+    labels: list[str]
 
     def __init__(self, net: Autoencoder, completion: Completion, streaming: bool, prior: Prior) -> None:
         super().__init__(net, completion, streaming)

@@ -256,8 +256,16 @@ def plugin_lacks() -> str:
     return ", ".join([*lacks, *(packages[name] for name in packages if not found[name])])
 
 
-def build(*targets: str, folder: str = "hosts", options: list[str] | None = None) -> Path:
-    """Makes targets of the objects' build in build/FOLDER and returns that folder; `options`: of another build."""
+def build(
+    *targets: str,
+    folder: str = "hosts",
+    options: list[str] | None = None,
+    install: tuple[str, Path] | None = None,
+) -> Path:
+    """Makes targets of the objects' build in build/FOLDER and returns that folder.
+
+    `options`: of another build. `install`: a component, and where to.
+    """
     cmake = needed("cmake", "it builds the objects")
     place = ROOT / "build" / folder
     options = options or [
@@ -274,10 +282,12 @@ def build(*targets: str, folder: str = "hosts", options: list[str] | None = None
     ]
     options += ["-G", "Ninja"] if shutil.which("ninja") else []
     place.mkdir(parents=True, exist_ok=True)
-    commands = (
+    commands = [
         [cmake, "-S", ROOT, "-B", place, *options],
         [cmake, "--build", place, "--parallel", "2", "--target", *targets],
-    )
+    ]
+    if install:
+        commands.append([cmake, "--install", place, "--component", install[0], "--prefix", install[1]])
     with FileLock(place / ".lock"):  # tests run in several processes, and `ravel build` works here too
         for command in commands:
             done = subprocess.run(command, capture_output=True, text=True)
@@ -305,10 +315,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     if lacks := plugin_lacks():
         pytest.skip(f"the plugin needs {lacks}: see .ci/packages")
     plugins = [f"ravel_plugin_{name}_{form}" for name in ("ravel", "ravel_instrument") for form in PLUGIN_FORMATS]
-    folder, out = build("ravel_clap_host", *plugins), tmp_path_factory.mktemp("bundles")
-    install = ["cmake", "--install", str(folder), "--component", "plugin", "--prefix", str(out)]
-    done = subprocess.run(install, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    out = tmp_path_factory.mktemp("bundles")
+    folder = build("ravel_clap_host", *plugins, install=("plugin", out))
     return Bundles(out, folder / "plugin" / "ravel_clap_host")
 
 

@@ -237,6 +237,8 @@ from tests.unit import test_quantise
 rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
 torch.save(test_quantise.learned_by(rank, 2).state_dict(), f"{folder}/{rank}.pt")
+torch.distributed.barrier()  # who leaves early takes the connection with it, and the other dies of that
+torch.distributed.destroy_process_group()
 """
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from . import __version__, runs
 from .audio import Audio, to_channels
 from .card import is_model_file
-from .cli import Parser, run_verb
+from .cli import Parser, run_verb, seconds
 from .errors import RavelError
 from .evaluation import extras, figures, material
 from .evaluation.clips import Clip, corpus_of, from_files, from_recordings
@@ -73,13 +73,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--force", action="store_true", help="replace a report that is there")
     p.add_argument("--quiet", action="store_true", help="no progress")
     return p
-
-
-def seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 3600:
-        raise ValueError
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:

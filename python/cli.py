@@ -79,6 +79,14 @@ def positive(text: str) -> int:
     return value
 
 
+def seconds(text: str) -> float:
+    """An argument in seconds, of at most ten hours."""
+    value = float(text)
+    if not 0 < value <= 36000:
+        raise ValueError
+    return value
+
+
 def run_verb(verb: str, main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Run a verb's `main`; the exit status is its own, 2 after a RavelError, 130 after Ctrl-C."""
     try:

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
@@ -85,6 +86,21 @@ def frequency_ticks(rate: int) -> tuple[list[float], list[str]]:
     return places, [f"{hz / 1000:g}k" if hz >= 1000 else str(hz) for hz in ticks_hz]
 
 
+def show_spectrogram(axis: Axes, picture: NDArray[np.floating], top_db: float, seconds: float) -> AxesImage:
+    """`picture` of `spectrogram_db`, over the RANGE_DB below `top_db`."""
+    axis.grid(visible=False)
+    return axis.imshow(
+        picture,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=top_db - RANGE_DB,
+        vmax=top_db,
+        extent=(0, seconds, 0, ROWS),
+        interpolation="bilinear",
+    )
+
+
 def draw(
     path: str | os.PathLike[str],
     source: NDArray[np.floating],
@@ -120,19 +136,9 @@ def _spectrograms(
     axes: list[Axes] = []
     for row, (name, picture, audio) in enumerate(zip(("input", "resynthesis"), pictures, (source, resynthesis))):
         axis = figure.add_subplot(grid[row])
-        image = axis.imshow(
-            picture,
-            origin="lower",
-            aspect="auto",
-            cmap="magma",
-            vmin=top_db - RANGE_DB,
-            vmax=top_db,
-            extent=(0, audio.shape[1] / rate, 0, ROWS),
-            interpolation="bilinear",
-        )
+        image = show_spectrogram(axis, picture, top_db, audio.shape[1] / rate)
         axis.set_yticks(*frequency_ticks(rate))
         axis.set(title=name, ylabel="Hz")
-        axis.grid(visible=False)
         axes.append(axis)
     axes[0].tick_params(labelbottom=False)
     axes[1].set_xlabel("seconds")

@@ -21,7 +21,7 @@ from .benchmarks import roofline
 from .benchmarks.clocks import BINS_A_DECADE, Call, Spread, Times, alternate, cores, evict, machine, spread
 from .benchmarks.contestants import METHODS, Contestant, EngineContestant, contestant, plain_contestant
 from .card import delay_samples, hop_wait_samples
-from .cli import Parser, positive, run_verb
+from .cli import Parser, positive, run_verb, seconds
 from .errors import RavelError
 from .files import atomic_write
 
@@ -127,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("models", nargs="+", type=Path, help=".ravel and .ts files of one hop and rate, side by side")
     p.add_argument("--blocks", nargs="+", type=positive, default=BLOCKS, help="samples of a callback")
     p.add_argument("--method", nargs="+", choices=METHODS, default=["forward"], help="default: forward")
-    p.add_argument("--seconds", type=up_to_an_hour, default=1.0, help="of measuring, a model and block (default: 1)")
+    p.add_argument("--seconds", type=seconds, default=1.0, help="of measuring, a model and block (default: 1)")
     p.add_argument("--isa", help="instruction set of the engine (default: the best of this machine)")
     p.add_argument("--against", choices=("plain",), help="also the script that cached convolutions make of the network")
     p.add_argument("--ops", type=int, default=15, metavar="N", help="rows of the table of ops (default: 15)")
@@ -136,14 +136,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--picture", type=Path, help="draw them to this PNG")
     p.add_argument("--quiet", action="store_true", help="no progress")
     return p
-
-
-def up_to_an_hour(text: str) -> float:
-    """An argument in seconds."""
-    value = float(text)
-    if not 0 < value <= 3600:
-        raise ValueError
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:

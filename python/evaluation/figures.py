@@ -14,7 +14,7 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from ..files import atomic_write
-from ..pictures import COLOURS, FAINT, INK, RANGE_DB, ROWS, STYLE, frequency_ticks, spectrogram_db
+from ..pictures import COLOURS, FAINT, INK, STYLE, frequency_ticks, show_spectrogram, spectrogram_db
 
 Sound = NDArray[np.floating]
 DPI = 110
@@ -42,21 +42,10 @@ def spectrograms(path: Path, sounds: Mapping[str, Sound], rate_hz: int) -> None:
     top_db = max(-100.0, max(float(picture.max()) for picture in pictures.values()))
     with page(path, (9, 0.5 + 1.75 * len(sounds)), rows=len(sounds), sharex=True) as axes:
         for axis, (name, picture) in zip(axes[:, 0], pictures.items()):
-            seconds = sounds[name].shape[1] / rate_hz
-            axis.imshow(
-                picture,
-                origin="lower",
-                aspect="auto",
-                cmap="magma",
-                vmin=top_db - RANGE_DB,
-                vmax=top_db,
-                extent=(0, seconds, 0, ROWS),
-                interpolation="bilinear",
-            )
+            show_spectrogram(axis, picture, top_db, sounds[name].shape[1] / rate_hz)
             ticks, labels = frequency_ticks(rate_hz)
             axis.set_yticks(ticks[::2], labels[::2])
             axis.set(title=name)
-            axis.grid(visible=False)
         axes[-1, 0].set_xlabel("seconds")
 
 

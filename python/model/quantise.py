@@ -299,6 +299,3 @@ def _gathered(x: Tensor) -> Tensor:
     parts = [torch.empty_like(x) for _ in range(_processes())]
     dist.all_gather(parts, x.contiguous())
     return torch.cat(parts)
-
-
-__all__ = ["Codebooks", "Quantised", "VectorQuantised", "kmeans", "perplexity"]

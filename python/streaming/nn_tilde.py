@@ -349,6 +349,7 @@ class PriorShell(Shell):
     frames of a stream are not yet whole and hold -1, which decodes to the mean.
     """
 
+    # TorchScript reads a class's own annotations, not those of its bases
     encode_state: list[Tensor]
     decode_state: list[Tensor]
     forward_encode_state: list[Tensor]

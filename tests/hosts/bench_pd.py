@@ -36,13 +36,18 @@ def performs(pd: Pd, label: str, text: str, rate: int, seconds: float, count: in
     x = audio(1, int(seconds * rate))
     played = pd.play({f"it{i}": Object(text, x) for i in range(count)}, rate, timeout=600, environment=environment)
     ticks = np.fromfile(times, np.float32).reshape(-1, count).sum(1)[50:]  # the first ones meet cold caches
+    print(summary(label, ticks, rate, played.latency("it0")), flush=True)
+
+
+def summary(label: str, times_us: np.ndarray, rate: int, latency: int) -> str:
+    """A line: callbacks of BLOCK samples against their deadline."""
     deadline = 1e6 * BLOCK / rate
-    p50, p99, p999 = np.percentile(ticks, [50, 99, 99.9])
-    print(
-        f"{label:28s} mean {ticks.mean():5.0f} p50 {p50:5.0f} p99 {p99:5.0f} p99.9 {p999:5.0f} max {ticks.max():5.0f}"
-        f" us; p99.9 {100 * p999 / deadline:3.0f} % of the deadline, max {ticks.max() / ticks.mean():.1f} x mean;"
-        f" latency {1000 * played.latency('it0') / rate:.2f} ms",
-        flush=True,
+    mean, largest = times_us.mean(), times_us.max()
+    p50, p99, p999 = np.percentile(times_us, [50, 99, 99.9])
+    return (
+        f"{label:32s} mean {mean:5.0f} p50 {p50:5.0f} p99 {p99:5.0f} p99.9 {p999:5.0f} max {largest:5.0f} us;"
+        f" p99.9 {100 * p999 / deadline:3.0f} % of the deadline, max {largest / mean:.1f} x mean;"
+        f" latency {1000 * latency / rate:.2f} ms"
     )
 
 

@@ -11,15 +11,14 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from python.build import size
-from tests.hosts.bench_pd import model
+from tests.hosts.bench_pd import BLOCK, model, summary
 from tests.hosts.conftest import audio
 from tests.hosts.daw import Bundles, Clap, Played
 
-BLOCK, RUNS = 64, 5
+RUNS = 5
 MODES = ("automatic", "lowest latency", "flattest load")
 
 
@@ -58,15 +57,8 @@ def callbacks(clap: Clap, label: str, path: Path, rate: int, seconds: float, cha
 
 def told(label: str, played: Played, rate: int) -> None:
     times = played.times[50:]  # the first ones meet cold caches
-    deadline = 1e6 * BLOCK / rate
-    p50, p99, p999 = np.percentile(times, [50, 99, 99.9])
     calls = f"{played.report['calls_a_block']} ({played.report['first_call']})"
-    print(
-        f"{label:32s} mean {times.mean():.0f} p50 {p50:.0f} p99 {p99:.0f} p99.9 {p999:4.0f} max {times.max():4.0f} us;"
-        f" p99.9 {100 * p999 / deadline:3.0f} % of the deadline, max {times.max() / times.mean():.1f} x mean;"
-        f" latency {1000 * played.latency / rate:.2f} ms; calls of the C library a block {calls}",
-        flush=True,
-    )
+    print(f"{summary(label, times, rate, played.latency)}; calls of the C library a block {calls}", flush=True)
 
 
 def main() -> None:

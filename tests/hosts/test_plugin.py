@@ -596,14 +596,14 @@ def test_bundles_are_small_and_need_no_runtime(bundles: Bundles) -> None:
     assert "libstdc++" not in needs
 
 
-def test_hosts_scan_it(bundles: Bundles) -> None:
-    """qtractor's scanner, where it is installed."""
+def test_a_host_scans_it(bundles: Bundles) -> None:
+    """qtractor's scanner, where it is installed (Debian's knows CLAP, not VST3)."""
     scan = shutil.which("qtractor_plugin_scan") or shutil.which(
         "qtractor_plugin_scan", path="/usr/lib/qtractor:/usr/libexec/qtractor:/usr/lib/x86_64-linux-gnu/qtractor"
     )
     if scan is None:
         pytest.skip("qtractor_plugin_scan is not installed: apt-get install qtractor")
-    for kind, form in (("CLAP", "clap"), ("VST3", "vst3")):
-        given = f"{kind}:{bundles(form)}\n"
-        done = subprocess.run([scan], input=given, capture_output=True, text=True, timeout=60)
-        assert "Ravel" in done.stdout, done.stderr
+    given = f"CLAP:{bundles('clap')}\n"
+    done = subprocess.run([scan], input=given, capture_output=True, text=True, timeout=60)
+    kind, name, channels = done.stdout.split("|")[:3]
+    assert (kind, name, channels) == ("CLAP", "Ravel", "2:2"), done.stderr

@@ -33,14 +33,16 @@ struct Host {
 
 // Continuous controls, ramped; every one may be set from any thread.
 enum class Control {
-  input_gain_db,   // -60 .. 24, default 0
-  output_gain_db,  // -60 .. 24, default 0
-  drywet,          // 0 dry .. 1 wet, default 1; the dry path is as late as the wet one
-  temperature,     // 0 .. 10: randomness of the latent when encoding, default the model's
-  noise_latent,    // 0 .. 10: N(0, 1) of this size added to every latent, default 0
-  fill,            // 0 .. 10: latents that were not exported
-  morph,           // 0 snapshot A .. 1 snapshot B, heard while `morphing` is on
-  width,           // 0 mono .. 1 as is .. 2 wide, of stereo output
+  input_gain_db,      // -60 .. 24, default 0
+  output_gain_db,     // -60 .. 24, default 0
+  drywet,             // 0 dry .. 1 wet, default 1; the dry path is as late as the wet one
+  temperature,        // 0 .. 10: randomness of the latent when encoding, default the model's
+  noise_latent,       // 0 .. 10: N(0, 1) of this size added to every latent, default 0
+  fill,               // 0 .. 10: latents that were not exported
+  morph,              // 0 snapshot A .. 1 snapshot B, heard while `morphing` is on
+  width,              // 0 mono .. 1 as is .. 2 wide, of stereo output
+  prior,              // of a model with a prior: 0 the encoder plays .. 1 the prior plays by itself
+  prior_temperature,  // 0 .. 10: 0 the likeliest, default 1
   count_
 };
 

@@ -16,6 +16,7 @@ constexpr ControlInfo kControls[] = {
     {"drywet", "", 0, 1, 1},          {"temperature", "", 0, 10, 0},
     {"noise_latent", "", 0, 10, 0},   {"fill", "", 0, 10, 0},
     {"morph", "", 0, 1, 0},           {"width", "", 0, 2, 1},
+    {"prior", "", 0, 1, 0},           {"prior_temperature", "", 0, 10, 1},
 };
 static_assert(std::size(kControls) == static_cast<std::size_t>(Control::count_));
 constexpr const char* kSwitches[] = {"bypass", "freeze", "noise", "morphing"};

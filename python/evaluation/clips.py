@@ -123,6 +123,7 @@ def corpus_of(run: Run) -> Corpus:
         model.channels,
         seed=config.training.seed,
         quiet=True,
+        labelled=bool(model.labels),  # or other recordings would be held out
     )
 
 

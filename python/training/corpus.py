@@ -1,4 +1,4 @@
-"""Recordings in a folder become memory-mapped training crops and held-out recordings."""
+"""Recordings in a folder become memory-mapped ones at one rate, to train on or held out, with their labels."""
 
 from __future__ import annotations
 
@@ -14,21 +14,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from ..audio import AUDIO_EXTENSIONS, Audio, AudioError, AudioInfo, printable, probe, stream_audio
 from ..errors import RavelError
 from ..files import atomic_write
-from .augment import Augmentation, change_rate
 
 # Below -80 dBFS a recording has nothing but its own dither.
 SILENT_PEAK = 1e-4
 STANDARD_RATES_HZ = (44100, 48000)
 # Sound that libsndfile cannot decode: reported, unlike a picture that happens to lie in the folder.
 UNSUPPORTED_EXTENSIONS = frozenset({".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".webm"})
-# Where a file ends inside a crop: 3 ms, so that a cut recording does not teach a click.
-FADE_SAMPLES = 128
 INDEX_NAME = "index.json"
 PROGRESS = "{desc} {percentage:3.0f} % |{bar:30}| {n:.0f} of {total:.0f} s of sound, {remaining} left"
 
@@ -222,6 +218,12 @@ def _with_labels(
     folder: Path, recordings: Sequence[Recording], report: Report
 ) -> tuple[list[Recording], tuple[str, ...]]:
     labels = tuple(sorted({_label(recording.name) for recording in recordings}))
+    for label in sorted({_label(printable(path.relative_to(folder))) for path in find_audio(folder)} - {"", *labels}):
+        reasons = [text for _, text in report.skipped if text.startswith(f"{printable(folder / label)}{os.sep}")]
+        raise RavelError(
+            f"none of the {len(reasons)} recordings of the label {label} is usable, the first: {reasons[0]}; "
+            "mend them, or take the sub-folder out"
+        )
     if len(labels) < 2:
         raise RavelError(
             f"{folder} has usable recordings of one label only, {labels[0]}: add a sub-folder of another instrument, "
@@ -267,78 +269,6 @@ def split(
         held_share = share - lacking / total
         warnings.append(f"few recordings: {held_share:.1%} of the sound is held out; cut long ones into pieces")
     return [r for r in recordings if r.path not in held], [r for r in recordings if r.path in held]
-
-
-class Crops:
-    """Training crops as windows at random places in an endless shuffle of the recordings.
-
-    Each sample of the corpus is equally likely at each position of a crop, the first and last of a file and
-    those of files shorter than a crop included: a crop starts at a random place (recordings weighted by
-    their length), and where its recording ends, a breath of silence and another recording follow.
-    """
-
-    def __init__(
-        self,
-        recordings: Sequence[Recording],
-        crop_samples: int,
-        seed: int,
-        augment: Augmentation | None = None,
-    ) -> None:
-        self.recordings = list(recordings)
-        self.crop_samples = crop_samples
-        self.seed = seed
-        self.augment = augment
-        self.gap_samples = crop_samples // 16
-        lengths = np.array([recording.frames + self.gap_samples for recording in self.recordings])
-        self._ends = np.cumsum(lengths)
-        labels = np.array([recording.label for recording in self.recordings])
-        self._alike = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
-
-    def batch(self, index_start: int, count: int) -> torch.Tensor:
-        """Items `index_start` .. `index_start + count - 1`: float32 (count, channels, crop_samples).
-
-        Item i is a pure function of (seed, i), so resuming and distributing need no state.
-        """
-        return self.labelled(index_start, count)[0]
-
-    def labelled(self, index_start: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same items, and the label of each, int64 (count,): a crop never mixes two."""
-        audio, labels = zip(*(self._item(index_start + i) for i in range(count)), strict=True)
-        return torch.from_numpy(np.stack(audio)), torch.tensor(labels)
-
-    def item(self, index: int) -> Audio:
-        """One crop, (channels, crop_samples)."""
-        return self._item(index)[0]
-
-    def _item(self, index: int) -> tuple[Audio, int]:
-        rng = np.random.default_rng([self.seed, index])
-        if self.augment is None:
-            return self._window(self.crop_samples, rng)
-        ratio = self.augment.draw_rate(rng)
-        audio, label = self._window(round(self.crop_samples * ratio), rng)
-        if ratio != 1.0:
-            audio = change_rate(audio, ratio, self.crop_samples)
-        return self.augment.apply(audio, self.recordings[0].sample_rate_hz, rng), label
-
-    def _window(self, frames: int, rng: np.random.Generator) -> tuple[Audio, int]:
-        out = np.zeros((self.recordings[0].channels, frames), np.float32)
-        place = int(rng.integers(self._ends[-1]))
-        chosen = int(np.searchsorted(self._ends, place, side="right"))
-        start = place - (int(self._ends[chosen - 1]) if chosen else 0)
-        label, filled = self.recordings[chosen].label, 0
-        alike = self._alike[label]
-        while filled < frames:
-            recording = self.recordings[chosen]
-            piece = recording.read(min(start, recording.frames), frames - filled)
-            length = piece.shape[1]
-            if filled + length < frames:  # it ends inside the crop
-                fade = np.linspace(1, 0, FADE_SAMPLES, dtype=np.float32)[-length:] if length else 1.0
-                piece[:, -FADE_SAMPLES:] *= fade
-            out[:, filled : filled + length] = piece
-            gap = self.gap_samples - max(0, start - recording.frames)
-            filled += length + gap
-            chosen, start = int(alike[rng.integers(len(alike))]), 0
-        return out, label
 
 
 @dataclass(frozen=True)

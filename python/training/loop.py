@@ -24,7 +24,8 @@ from ..model.config import Config, TrainingConfig
 from ..runs import Run
 from . import checkpoint
 from .augment import Augmentation
-from .corpus import Corpus, Crops
+from .corpus import Corpus
+from .crops import Crops
 from .discriminators import build_discriminator
 from .losses import feature_matching, hinge_discriminator, hinge_generator
 from .objective import Objective, Reconstruction

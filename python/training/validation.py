@@ -12,7 +12,8 @@ from ..model.autoencoder import Autoencoder
 from ..model.condition import one_hot
 from ..model.config import TrainingConfig
 from ..model.quantise import perplexity
-from .corpus import Corpus, Crops
+from .corpus import Corpus
+from .crops import Crops
 from .losses import SpectralDistance
 
 CHUNK_SECONDS = 4.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,13 @@ from python import card, export, info, render, runs, train
 from python.audio import read_audio, write_wav
 from python.cli import run_verb
 from python.errors import RavelError
+from python.evaluation.clips import corpus_of
 from python.model import layers as L
 from python.model.condition import Condition, one_hot
 from python.model.config import preset
 from python.streaming import deploy, verify
-from python.training.corpus import Crops, build_corpus
+from python.training.corpus import build_corpus
+from python.training.crops import Crops
 from python.training.objective import Objective
 from tests import contract
 from tests.networks import KEPT, trained
@@ -156,6 +159,20 @@ def test_a_crop_is_of_one_label_and_every_label_is_held_out(folder: Path, tmp_pa
     assert (True, True) in [heard(crop) for crop in mixed], "it can fail"
 
 
+def test_a_short_instrument_is_heard_as_often_as_a_long_one(folder: Path, tmp_path: Path) -> None:
+    corpus = build_corpus(folder, tmp_path, quiet=True, labelled=True)
+    flute, reed = ([r for r in corpus.train if r.label == label] for label in (0, 1))
+    uneven = [*flute, *10 * reed]
+    batch, labels = Crops(uneven, 2048, 0).labelled(0, 400)
+    assert abs(labels.float().mean() - 0.5) < 0.1, "drawn by length it would be 0.91"
+    assert torch.equal((batch.amax((1, 2)) > 0.15).long(), labels)
+    of_steps = labels.view(-1, 2, 4).float().mean((0, 2))  # the discriminator learns in every second step
+    assert (of_steps - 0.5).abs().max() < 0.15
+    again = Crops(uneven, 2048, 0).labelled(300, 100)  # a run goes on as if it had never stopped
+    assert torch.equal(again[0], batch[300:])
+    assert torch.equal(again[1], labels[300:])
+
+
 def test_without_labels_nothing_changes(folder: Path, tmp_path: Path) -> None:
     corpus = build_corpus(folder, tmp_path, quiet=True)
     assert corpus.labels == ()
@@ -177,7 +194,9 @@ def test_recordings_without_a_label_and_labels_without_another(folder: Path, tmp
     (tmp_path / "silent" / "reed").mkdir()
     write_wav(tmp_path / "silent" / "flute" / "a.wav", np.full((1, 4410), 0.5, np.float32), 44100)
     write_wav(tmp_path / "silent" / "reed" / "a.wav", np.zeros((1, 4410), np.float32), 44100)
-    refused(tmp_path / "silent", "one label only, flute")
+    refused(tmp_path / "silent", "of the label reed", "a.wav: silent", "take the sub-folder out")
+    shutil.copy(tmp_path / "silent" / "flute" / "a.wav", tmp_path / "silent" / "reed" / "a.wav")
+    refused(tmp_path / "silent", "of the label reed", "the same as flute/a.wav")
 
 
 @pytest.mark.parametrize(
@@ -388,3 +407,8 @@ def test_render_plays_a_label(ravel: Ravel, run_in: Path, tmp_path: Path, monkey
     assert status == 2
     assert "no label 'cello'; duo has flute, reed" in text
     assert not (tmp_path / "no").exists()
+
+
+def test_what_a_run_with_labels_held_out_is_found_again(run_in: Path, folder: Path) -> None:
+    corpus = corpus_of(runs.Run(run_in / "runs" / "duo"))
+    assert {r.label for r in corpus.validation} == {0, 1}, "split as a whole, one recording in six is held out"

@@ -19,8 +19,10 @@ import soundfile
 from python.audio import AudioInfo, read_audio, resample, write_wav
 from python.errors import RavelError
 from python.training import corpus as module
+from python.training import crops as windows
 from python.training.augment import Augmentation
-from python.training.corpus import INDEX_NAME, Corpus, Crops, Recording, build_corpus, majority_rate, split
+from python.training.corpus import INDEX_NAME, Corpus, Recording, build_corpus, majority_rate, split
+from python.training.crops import Crops
 
 RATE = 44100
 
@@ -380,7 +382,7 @@ def counted(tmp_path: Path) -> list[Recording]:
 
 
 def test_crops_are_stretches_of_recordings(counted: list[Recording], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FADE_SAMPLES", 1)
+    monkeypatch.setattr(windows, "FADE_SAMPLES", 1)
     starts = {1, 1501, 1561}
     for crop in Crops(counted, 512, 0).batch(0, 200).numpy()[:, 0]:
         for before, after in itertools.pairwise(crop):
@@ -390,7 +392,7 @@ def test_crops_are_stretches_of_recordings(counted: list[Recording], monkeypatch
 
 
 def test_any_recording_follows_any_other(counted: list[Recording], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FADE_SAMPLES", 1)
+    monkeypatch.setattr(windows, "FADE_SAMPLES", 1)
     followed = set()
     for crop in Crops(counted, 512, 0).batch(0, 300).numpy()[:, 0]:
         heard = crop[crop > 0]
@@ -400,7 +402,7 @@ def test_any_recording_follows_any_other(counted: list[Recording], monkeypatch: 
 
 def test_each_sample_is_heard_equally_often(counted: list[Recording], monkeypatch: pytest.MonkeyPatch) -> None:
     """First and last samples too, and those of recordings shorter than a crop."""
-    monkeypatch.setattr(module, "FADE_SAMPLES", 1)
+    monkeypatch.setattr(windows, "FADE_SAMPLES", 1)
     crops = Crops(counted, 512, 1).batch(0, 6000).numpy().astype(int).ravel()
     heard = np.bincount(crops, minlength=2261)[1:]
     expected = len(crops) / (2260 + 3 * 512 // 16)
@@ -411,7 +413,7 @@ def test_each_sample_is_heard_equally_often(counted: list[Recording], monkeypatc
 
 def test_an_ending_recording_does_not_click(counted: list[Recording]) -> None:
     crops = Crops([replace(counted[0], frames=300)], 1024, 0).batch(0, 100).numpy()[:, 0]
-    assert np.diff(crops, axis=1).min() > -300 / module.FADE_SAMPLES * 1.1  # uncut it would fall by 300 at once
+    assert np.diff(crops, axis=1).min() > -300 / windows.FADE_SAMPLES * 1.1  # uncut it would fall by 300 at once
 
 
 def test_an_item_is_a_pure_function_of_seed_and_index(counted: list[Recording]) -> None:

@@ -59,9 +59,6 @@ def load(model: str, root: Path = runs.RUNS) -> tuple[Any, Card]:
 
         run = runs.find(model, root)
         trained = runs.load(run)
-        if not trained.net.latent.discrete:
-            kind = trained.config.model.preset
-            raise RavelError(f"run {run.name} has no codes ({kind}), so no prior: train with a discrete preset")
         prior = runs.load_prior(run, trained)
         if prior is None:
             raise RavelError(f"run {run.name} has no prior yet: `ravel train-prior {run.name}` teaches it one")
@@ -84,8 +81,7 @@ def generate(
     import torch
     from tqdm import tqdm
 
-    hop, quantisers = int(card["hop_samples"]), int(card["prior"]["quantisers"])
-    late = quantisers - 1
+    hop, late = int(card["hop_samples"]), int(card["prior"]["quantisers"]) - 1
     module.reset()
     module.set_seed(seed)
     module.set_prior_temperature(temperature)
@@ -101,9 +97,9 @@ def generate(
         with tqdm(total=left, unit="frame", leave=False, disable=None) as bar:
             while left:
                 count = min(BLOCK_FRAMES, left)
-                codes: Tensor = module.prior(torch.zeros(1, 1, count))
+                drawn: Tensor = module.prior(torch.zeros(1, 1, count))
                 left -= count
-                heard, skip = codes[:, :, min(skip, count) :], max(0, skip - count)
+                heard, skip = drawn[:, :, min(skip, count) :], max(0, skip - count)
                 if heard.shape[2]:
                     found.append(module.decode(heard)[0].numpy())
                 bar.update(count)
@@ -111,14 +107,15 @@ def generate(
 
 
 def _primed(module: Any, card: Card, prime: Path) -> Tensor:
-    """Lets the prior hear the end of a file; the codes of it (1, quantisers, n)."""
+    """Lets the prior hear the end of a file; what it heard (1, channels of `decode`, n)."""
     import torch
 
-    there = int(card["codes"]["quantisers"])
-    if there != card["prior"]["quantisers"]:
+    there, wanted = int(card["methods"]["encode"]["out_channels"]), int(card["prior"]["quantisers"])
+    if there < wanted:
+        numbers = "quantisers" if "codes" in card else "latents"
         raise RavelError(
-            f"--prime: {card['name']} plays {there} of {card['prior']['quantisers']} quantisers, its prior hears all: "
-            "give its run, or export all of them"
+            f"--prime: {card['name']} plays {there} of {wanted} {numbers} that its prior hears: give its run, or "
+            "export all of them"
         )
     hop, rate = int(card["hop_samples"]), int(card["sample_rate_hz"])
     sound, _ = read_audio(prime, rate, int(card["channels"]))
@@ -128,9 +125,9 @@ def _primed(module: Any, card: Card, prime: Path) -> Tensor:
         raise RavelError(f"{prime} is shorter than one frame of {hop} samples: prime with more")
     late = int(card["methods"]["encode"]["delay_samples"])
     padded = np.pad(sound, ((0, 0), (0, late)))
-    codes: Tensor = module.encode(torch.from_numpy(padded[None]))[:, :, late // hop :]
-    module.prime(codes)
-    return codes
+    module.set_temperature(0.0)  # it learned from means
+    heard: Tensor = module.encode(torch.from_numpy(padded[None]))[:, :, late // hop :]
+    return module.prime(heard)
 
 
 if __name__ == "__main__":

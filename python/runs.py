@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import RavelError
 from .files import atomic_write
+from .model.alphabet import Alphabet, codes_alphabet, levels_alphabet
 from .model.autoencoder import Autoencoder
 from .model.config import Config
-from .model.prior import Prior, PriorConfig, fingerprint
+from .model.prior import Prior, PriorConfig
 from .model.quantise import Quantised
 from .training import checkpoint
 from .training.pca import Principal
@@ -97,6 +100,7 @@ class TrainedPrior:
     """The prior of a run, with the weights that cost its held-out codes fewest bits."""
 
     prior: Prior
+    alphabet: Alphabet
     summary: dict[str, Any]
 
 
@@ -118,30 +122,62 @@ def find(name: str | None, root: Path = RUNS) -> Run:
 
 
 def load_prior(run: Run, trained: Trained) -> TrainedPrior | None:
-    """The prior of a run, or None. Raises RavelError for one that speaks of other codes than the network has."""
+    """The prior of a run, or None. Raises RavelError for one that is damaged or of another network."""
     if not run.prior.exists():
         return None
+    content, alphabet = read_prior(run, trained)
+    with whole(run):
+        prior = Prior(prior_config(content))
+        prior.load_state_dict(content["best"])
+        done = content["progress"]
+        summary = {
+            "steps": done["step"],
+            "seconds": done["seconds"],
+            "bits_per_frame": done["best"],
+            "bits_by_quantiser": done["quantisers"],
+            "markov_bits_per_frame": sum(content["markov"]),
+            "frames": content["frames"],
+        }
+    return TrainedPrior(prior.eval().requires_grad_(False), alphabet, summary)
+
+
+def read_prior(run: Run, trained: Trained) -> tuple[dict[str, Any], Alphabet]:
+    """The checkpoint of a run's prior, and what its numbers stand for in the run's network as it is now."""
     content = checkpoint.load(run.prior)
-    latent = trained.net.latent
-    if not isinstance(latent, Quantised) or content.get("fingerprint") != fingerprint(latent.codebooks):
+    latent, principal = trained.net.latent, trained.principal
+    with whole(run):
+        bound, levels = content["fingerprint"], content.get("levels")
+        alphabet: Alphabet | None = None
+        if isinstance(latent, Quantised):
+            alphabet = codes_alphabet(latent.codebooks)
+        elif levels is not None:
+            alphabet = levels_alphabet(levels, principal.mean, principal.components)
+    if alphabet is None or alphabet.bound != bound:
+        numbers = "codes" if latent.discrete else "latents"
         raise RavelError(
-            f"{run.prior} speaks of other codes than run {run.name} has now (it was trained further, or is another "
+            f"{run.prior} speaks of other {numbers} than run {run.name} has now (it was trained further, or is another "
             f"run's): teach it anew with `ravel train-prior {run.name} --fresh`, or delete it"
         )
+    return content, alphabet
+
+
+def prior_config(content: dict[str, Any]) -> PriorConfig:
+    """Of a checkpoint, which has lists for tuples."""
     saved = content["prior_config"]
-    prior = Prior(PriorConfig(**saved | {"dilations": tuple(saved["dilations"])}))
-    prior.load_state_dict(content["best"])
-    prior.eval().requires_grad_(False)
-    done = content["progress"]
-    summary = {
-        "steps": done["step"],
-        "seconds": done["seconds"],
-        "bits_per_frame": done["best"],
-        "bits_by_quantiser": done["quantisers"],
-        "markov_bits_per_frame": sum(content["markov"]),
-        "frames": content["frames"],
-    }
-    return TrainedPrior(prior, summary)
+    return PriorConfig(**saved | {"dilations": tuple(saved["dilations"])})
+
+
+@contextmanager
+def whole(run: Run) -> Iterator[None]:
+    """Turns what a checkpoint of a prior lacks into a RavelError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        said = str(error).partition("\n")[0]
+        raise RavelError(
+            f"{run.prior} is no whole prior ({type(error).__name__}: {said}): teach it anew with "
+            f"`ravel train-prior {run.name} --fresh`, or delete it"
+        ) from error
 
 
 def _age(folder: Path) -> float:

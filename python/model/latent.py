@@ -20,6 +20,7 @@ class Latent(NoiseSource):
     draw(h, eps)       training: (B, heads * size, T), Gaussians (B, size, T) -> (z, cost per dimension (size,))
     step(h, state)     playing: the same h -> (B, kept, T)
     centre(h)          what latent analysis looks at: (B, size, T)
+    encoded(h, ...)    what `encode` of an export of all of it gives, at temperature 0, by definition
     deployed(...)      folds principal components into the neighbours; gives the layer that completes what is played
     limited(h, ...)    the latent (B, size, T) that `deployed` and its layer amount to, by definition
     """
@@ -64,9 +65,13 @@ class Latent(NoiseSource):
 
     @torch.jit.unused
     @torch.no_grad()
+    def encoded(self, h: Tensor, mean: Tensor, components: Tensor) -> Tensor:
+        return components @ (self.centre(h) - mean[:, None])
+
+    @torch.jit.unused
+    @torch.no_grad()
     def limited(self, h: Tensor, mean: Tensor, components: Tensor, kept: int) -> Tensor:
-        z = components[:kept] @ (self.centre(h) - mean[:, None])
-        return components[:kept].T @ z + mean[:, None]
+        return components[:kept].T @ self.encoded(h, mean, components[:kept]) + mean[:, None]
 
     def played(self) -> tuple[list[Layer], "Latent"]:
         """Layers to put behind the encoder, and the latent that stands for this one when deployed."""

@@ -5,7 +5,6 @@ Residual codes follow a delay pattern: row t of the pattern holds code q of fram
 of each quantiser, and each code has heard those before it in its own frame, and all that earlier rows hold.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -212,10 +211,4 @@ def undelayed(rows: Tensor) -> Tensor:
     return torch.stack([rows[:, q, q : q + frames] for q in range(count)], 1)
 
 
-def fingerprint(codebooks: Tensor) -> str:
-    """What tells codebooks apart: a prior speaks of one set of them."""
-    data = codebooks.detach().to("cpu", torch.float32).contiguous().numpy().tobytes()
-    return hashlib.sha256(repr(tuple(codebooks.shape)).encode() + data).hexdigest()[:32]
-
-
-__all__ = ["NODE", "Prior", "PriorConfig", "delayed", "draw", "fingerprint", "undelayed"]
+__all__ = ["NODE", "Prior", "PriorConfig", "delayed", "draw", "undelayed"]

@@ -206,6 +206,11 @@ class Quantised(Latent):
 
     @torch.jit.unused
     @torch.no_grad()
+    def encoded(self, h: Tensor, mean: Tensor, components: Tensor) -> Tensor:
+        return self.codes_of(h).float()
+
+    @torch.jit.unused
+    @torch.no_grad()
     def limited(self, h: Tensor, mean: Tensor, components: Tensor, kept: int) -> Tensor:
         return self.vectors(self.codes_of(h)[:, :kept])
 

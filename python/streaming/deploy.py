@@ -69,7 +69,9 @@ def deploy(trained: Trained, kept: int, streaming: bool, prior: TrainedPrior | N
     into, out_of = cast(Conv1d, net.encoder.layers[-1]), cast(Conv1d, net.decoder.layers[0])
     completion = net.latent.deployed(into, out_of, principal.mean, principal.components, kept)
     completion.node = 0  # the autoencoder's own noise sources count from 1
-    shell = PriorShell(net, completion, streaming, prior.prior) if prior else Shell(net, completion, streaming)
+    shell = Shell(net, completion, streaming)
+    if prior:
+        shell = PriorShell(net, completion, streaming, prior.prior, prior.alphabet.playing(kept))
     return shell.eval().requires_grad_(False)
 
 
@@ -113,8 +115,8 @@ def card(shell: Shell, trained: Trained, name: str, prior: TrainedPrior | None =
             "bits_per_second": bits * shell.sample_rate_hz / hop,
         }
     if prior:
-        field = prior.prior.receptive_field
-        extra["prior"] = prior.summary | {"quantisers": prior.prior.quantisers, "receptive_field_frames": field}
+        size = {"quantisers": prior.prior.quantisers, "codes": prior.prior.codes}
+        extra["prior"] = prior.summary | size | {"receptive_field_frames": prior.prior.receptive_field}
     return extra | {
         "format": FORMAT,
         "name": name,

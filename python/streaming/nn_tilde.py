@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..model.alphabet import Alphabet
 from ..model.autoencoder import Autoencoder, condition_state
 from ..model.latent import Completion
 from ..model.layers import Serial
@@ -71,6 +72,7 @@ class Shell(nn.Module):
         self.condition = condition_state(net.decoder)  # its place in the state of `back`
         missing = (CONTINUOUS if self.discrete else ()) + (() if self.labels else CONDITIONAL) + OF_A_PRIOR
         self.attributes = [name for name in ATTRIBUTES if name not in missing]
+        self.word = "code" if self.discrete else "latent"
         self.methods = ["forward", "encode", "decode"]
         self.prior_delay = 0  # frames by which `prior` is late
         self.hop_samples, self.sample_rate_hz = config.hop_samples, config.sample_rate_hz
@@ -87,9 +89,8 @@ class Shell(nn.Module):
         self.last_label = self.labels[0] if self.labels else ""
         self.last_label_weight: tuple[str, float] = (self.last_label, 1.0)
         self._describe("forward", [self.channels, 1, self.channels, 1], "audio in", "audio out")
-        word = "code" if self.discrete else "latent"
-        self._describe("encode", [self.channels, 1, self.codes, self.hop_samples], "audio in", word)
-        self._describe("decode", [self.codes, self.hop_samples, self.channels, 1], word, "audio out")
+        self._describe("encode", [self.channels, 1, self.codes, self.hop_samples], "audio in", self.word)
+        self._describe("decode", [self.codes, self.hop_samples, self.channels, 1], self.word, "audio out")
         for name in self.attributes:
             self.register_buffer(f"{name}_params", torch.tensor(ATTRIBUTES[name][0], dtype=torch.int64))
 
@@ -343,7 +344,7 @@ class Shell(nn.Module):
 
 
 class PriorShell(Shell):
-    """A shell whose codes can go on by themselves: `prior` gives frames of codes for `decode`.
+    """A shell whose latents or codes can go on by themselves: `prior` gives frames of them for `decode`.
 
     Its input is added to the attribute `prior_temperature`, so that an empty inlet leaves that in charge. The first
     frames of a stream are not yet whole and hold -1, which decodes to the mean.
@@ -360,13 +361,15 @@ class PriorShell(Shell):
     label_weights: Tensor
     labels: list[str]
 
-    def __init__(self, net: Autoencoder, completion: Completion, streaming: bool, prior: Prior) -> None:
+    def __init__(
+        self, net: Autoencoder, completion: Completion, streaming: bool, prior: Prior, alphabet: Alphabet
+    ) -> None:
         super().__init__(net, completion, streaming)
-        self.prior_net = prior
+        self.prior_net, self.alphabet = prior, alphabet
         self.prior_temperature = 1.0
         self.prior_delay = prior.quantisers - 1
         self.methods = [*self.methods, "prior"]
-        self._describe("prior", [1, self.hop_samples, self.codes, self.hop_samples], "temperature, added", "code")
+        self._describe("prior", [1, self.hop_samples, self.codes, self.hop_samples], "temperature, added", self.word)
         self.attributes = [*self.attributes, *OF_A_PRIOR]
         for name in OF_A_PRIOR:
             self.register_buffer(f"{name}_params", torch.tensor(ATTRIBUTES[name][0], dtype=torch.int64))
@@ -380,21 +383,25 @@ class PriorShell(Shell):
 
     @torch.jit.export
     def prior(self, x: Tensor) -> Tensor:
-        """What to add to the temperature (batch, 1, n) to code numbers (batch, codes, n)."""
+        """What to add to the temperature (batch, 1, n) to latents or code numbers (batch, codes, n)."""
         self.check(x, 1, 1, "prior")
         late = 0 if self.streaming else self.prior_delay
         warmth = (torch.nan_to_num(x[:, 0]) + self.prior_temperature).clamp(0.0, 10.0)
         warmth = torch.cat([warmth[:, :1].expand(-1, late), warmth], 1)
         codes, state = self.prior_net.generate(warmth, self.begun(x))
         self.prior_state = state
-        return codes[:, : self.codes, late:].contiguous()
+        return self.alphabet.speak(codes[:, :, late:]).contiguous()
 
     @torch.jit.export
-    def prime(self, codes: Tensor) -> Tensor:
-        """Lets the prior hear code numbers (batch, all quantisers, n) before it goes on; gives them back."""
-        self.check(codes, self.prior_net.quantisers, 1, "prime")
-        self.prior_state = self.prior_net.prime(codes, self.begun(codes))
-        return codes
+    def prime(self, x: Tensor) -> Tensor:
+        """Lets the prior hear what `encode` gives (batch, all that it speaks of, n) before it goes on.
+
+        Gives what it heard, for `decode`.
+        """
+        self.check(x, self.alphabet.heard, 1, "prime")
+        numbers = self.alphabet.listen(x)
+        self.prior_state = self.prior_net.prime(numbers, self.begun(x))
+        return self.alphabet.speak(numbers).contiguous()
 
     @torch.jit.export
     def get_prior_temperature(self) -> float:

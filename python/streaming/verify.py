@@ -94,10 +94,24 @@ def _prior(loaded: torch.jit.ScriptModule, shell: PriorShell) -> str:
         state = net.follow(rows[-1], state)
         stepped.append(logits.flatten(1))
     offline = net(torch.stack(rows[:-1], 2))
-    drawn = undelayed(torch.stack(rows[1:], 2))[:, : shell.codes]
-    if not torch.equal(drawn, codes[:, :, codes.shape[2] - drawn.shape[2] :]):
+    drawn = undelayed(torch.stack(rows[1:], 2))
+    if not torch.equal(shell.alphabet.speak(drawn), codes[:, :, codes.shape[2] - drawn.shape[2] :]):
         raise RavelError("export: prior draws other codes than its logits say; nothing was written, please report it")
+    _primed(loaded, shell, shell.alphabet.speak(drawn))
     return _close("prior, logits of a step against the offline network", torch.stack(stepped, 2), offline)
+
+
+def _primed(loaded: torch.jit.ScriptModule, shell: PriorShell, spoken: Tensor) -> None:
+    """That a loaded `.ts` hears what a prior may have said as it was meant, and goes on from it."""
+    if spoken.shape[1] < shell.alphabet.heard:
+        return
+    played = copy.deepcopy(shell)
+    found = []
+    for module in (loaded, played):
+        module.reset()
+        found.append(torch.cat([module.prime(spoken), module.prior(spoken[:, :1] * 0)], 2))
+    if not torch.equal(*found) or not torch.equal(found[0][..., : spoken.shape[2]], spoken):
+        raise RavelError("export: prime hears something else; nothing was written, please report it")
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Teaches a prior: the codes of a corpus, windows of their delay pattern, the steps, and the Markov chain to beat."""
+"""Teaches a prior: the numbers of a corpus, windows of their delay pattern, the steps, and the Markov chain to beat."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..model.alphabet import Alphabet
 from ..model.autoencoder import Autoencoder
 from ..model.prior import NO_CODE, Prior, PriorConfig, delayed
-from ..model.quantise import Quantised
 from .corpus import Recording
 from .loop import Interrupt
+from .pca import Principal
 
 ENCODE_SAMPLES = 1 << 19  # of a recording in one call
 VALIDATION_FRAMES = 24000  # of held-out codes, one minute and more at the hop of `low`
@@ -46,9 +47,8 @@ class PriorTraining:
 
 
 @torch.no_grad()
-def codes_of(net: Autoencoder, recording: Recording) -> Tensor:
-    """The codes of a recording (quantisers, frames), int64: those of whole hops, its end filled up with silence."""
-    assert isinstance(net.latent, Quantised)
+def codes_of(net: Autoencoder, principal: Principal, alphabet: Alphabet, recording: Recording) -> Tensor:
+    """A recording in an alphabet (quantisers, frames), int64: its whole hops, its end filled up with silence."""
     hop, late = net.hop_samples, net.latent.delay
     frames = -(-recording.frames // hop)
     block = max(1, ENCODE_SAMPLES // hop) * hop
@@ -63,7 +63,7 @@ def codes_of(net: Autoencoder, recording: Recording) -> Tensor:
         state = state or [part.initial_state(h) for part in parts]
         for i, part in enumerate(parts):
             h, state[i] = part.step(h, state[i])
-        found.append(net.latent.codes_of(h)[0])
+        found.append(alphabet.listen(net.latent.encoded(h, principal.mean, principal.components))[0].long())
     return torch.cat(found, 1)[:, late:]
 
 

@@ -20,8 +20,7 @@ from python import export, generate, runs, train_prior
 from python.card import read_card
 from python.errors import RavelError
 from python.model.noise import hashed
-from python.model.prior import NODE, Prior, PriorConfig, delayed, draw, fingerprint, undelayed
-from python.model.quantise import Quantised
+from python.model.prior import NODE, Prior, PriorConfig, delayed, draw, undelayed
 from python.runs import TrainedPrior
 from python.streaming import deploy
 from python.streaming.nn_tilde import PriorShell
@@ -265,14 +264,16 @@ def test_going_on_equals_not_having_stopped() -> None:
 SUMMARY = {"bits_per_frame": 9.0, "markov_bits_per_frame": 10.0}
 
 
-@pytest.fixture(scope="module")
-def made() -> tuple[runs.Trained, TrainedPrior]:
-    source = networks.trained("low-discrete")
+@pytest.fixture(scope="module", params=["low-discrete", "low"])
+def made(request: pytest.FixtureRequest) -> tuple[runs.Trained, TrainedPrior]:
+    """A prior over codes and one over levels; both are 6 numbers of 16."""
+    source = networks.trained(request.param)
     torch.manual_seed(5)
     config = PriorConfig(networks.QUANTISERS, networks.CODES, channels=8, skip=8, dilations=(1, 2))
     prior = Prior(config).eval().requires_grad_(False)
     prior.last.weight.mul_(4.0)
-    return source, TrainedPrior(prior, SUMMARY)
+    size = {} if source.net.latent.discrete else {"latents": networks.QUANTISERS, "levels": networks.CODES}
+    return source, TrainedPrior(prior, train_prior.alphabet_of(source, train_prior.Size(**size)), SUMMARY)
 
 
 def a_run(folder: Path, made: tuple[runs.Trained, TrainedPrior], **content: Any) -> runs.Run:
@@ -290,15 +291,14 @@ def a_run(folder: Path, made: tuple[runs.Trained, TrainedPrior], **content: Any)
     state = {"config": trained.config.to_dict(), "ema": trained.net.state_dict(), "summary": summary}
     checkpoint.save(run.last, state | {"principal": trained.principal.state()})
     progress = {"step": 3, "seconds": 1.0, "best": 9.0, "best_step": 3, "quantisers": [9.0]}
-    latent = trained.net.latent
-    books = fingerprint(latent.codebooks) if isinstance(latent, Quantised) else ""
     checkpoint.save(
         run.prior,
         {
             "prior_config": vars(prior.prior.config),
             "progress": progress,
             "best": prior.prior.state_dict(),
-            "fingerprint": books,
+            "fingerprint": prior.alphabet.bound,
+            **prior.alphabet.state(),
             "markov": [10.0],
             "frames": 5,
         }
@@ -323,11 +323,12 @@ def test_the_script_draws_what_the_network_draws(
     folder, lines = exported
     assert any("prior, logits of a step against the offline network" in line for line in lines)
     card = read_card(folder / "piece.ts")
-    assert card["methods"]["prior"]["out_channels"] == networks.QUANTISERS
+    assert card["methods"]["prior"]["out_channels"] == card["methods"]["decode"]["in_channels"]
+    assert (card["prior"]["quantisers"], card["prior"]["codes"]) == (networks.QUANTISERS, networks.CODES)
     assert card["methods"]["prior"]["delay_samples"] == (networks.QUANTISERS - 1) * card["hop_samples"]
     assert "prior" not in read_card(folder / "piece.ravel")["methods"]
     loaded = torch.jit.load(str(folder / "piece.ts"))
-    shell = deploy.deploy(made[0], networks.QUANTISERS, True, made[1])
+    shell = deploy.deploy(made[0], made[0].net.latent.kept, True, made[1])
     still = torch.zeros(2, 1, 24)
     for module in (loaded, shell):
         module.set_seed(7)
@@ -349,7 +350,7 @@ def test_the_script_draws_what_the_network_draws(
 
 
 def test_an_offline_script_gives_whole_frames_at_once(made: tuple[runs.Trained, TrainedPrior]) -> None:
-    live, whole = (deploy.deploy(made[0], networks.QUANTISERS, s, made[1]) for s in (True, False))
+    live, whole = (deploy.deploy(made[0], made[0].net.latent.kept, s, made[1]) for s in (True, False))
     late = networks.QUANTISERS - 1
     assert torch.equal(whole.prior(torch.zeros(1, 1, 9)), live.prior(torch.zeros(1, 1, 9 + late))[:, :, late:])
     assert torch.equal(whole.prior(torch.zeros(1, 1, 9)), whole.prior(torch.zeros(1, 1, 9)))
@@ -358,7 +359,7 @@ def test_an_offline_script_gives_whole_frames_at_once(made: tuple[runs.Trained, 
 def test_export_notices_a_script_that_draws_otherwise(
     made: tuple[runs.Trained, TrainedPrior], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shell = deploy.deploy(made[0], networks.QUANTISERS, True, made[1])
+    shell = deploy.deploy(made[0], made[0].net.latent.kept, True, made[1])
     assert isinstance(shell, PriorShell)
     broken = copy.deepcopy(shell)
     broken.prior_net.offset.add_(1.0)
@@ -392,7 +393,7 @@ def test_generate_repeats_goes_on_and_says_what_is_wrong(
     assert generate.main([str(piece), "--seconds", "0.2", "--out", str(tmp_path / "f.wav")]) == 0
     torch.testing.assert_close(soundfile.read(tmp_path / "f.wav", dtype="float32")[0], first, rtol=0, atol=1e-5)
     few = deploy.deploy(made[0], 2, True, made[1])
-    with pytest.raises(RavelError, match="plays 2 of 6 quantisers"):
+    with pytest.raises(RavelError, match=r"plays 2 of 6 (quantisers|latents)"):
         generate.generate(few, deploy.card(few, made[0], "few", made[1]), 0.1, prime=prime)
     none = tmp_path / "none.ts"
     with zipfile.ZipFile(none, "w") as archive:
@@ -410,24 +411,74 @@ def test_generate_repeats_goes_on_and_says_what_is_wrong(
     assert not (tmp_path / "x.wav").exists()
 
 
-def test_a_prior_of_other_codes_is_refused_everywhere(made: tuple[runs.Trained, TrainedPrior], tmp_path: Path) -> None:
-    run = a_run(tmp_path, made, fingerprint="0" * 32)
+def refused_everywhere(run: runs.Run, folder: Path, said: str) -> None:
     for does in (
-        lambda: export.export(run, tmp_path / "piece.ts"),
-        lambda: generate.main([str(run.folder), "--out", str(tmp_path / "x.wav")]),
+        lambda: export.export(run, folder / "piece.ts"),
+        lambda: generate.main([str(run.folder), "--out", str(folder / "x.wav")]),
         lambda: train_prior.train_prior(run, {"steps": 1}),
     ):
-        with pytest.raises(RavelError, match=r"other codes than run piece has now.*--fresh"):
+        with pytest.raises(RavelError, match=said) as refusal:
             does()
-    assert not (tmp_path / "piece.ts").exists()
+        assert "\n" not in str(refusal.value)
+    assert not (folder / "piece.ts").exists()
+    assert not (folder / "x.wav").exists()
 
 
-def test_a_continuous_run_is_refused(made: tuple[runs.Trained, TrainedPrior], tmp_path: Path) -> None:
-    run = a_run(tmp_path, (networks.trained("low"), made[1]))
-    with pytest.raises(RavelError, match=r"has no codes \(low\): a prior speaks of codes"):
-        train_prior.train_prior(run, {"steps": 1})
-    with pytest.raises(RavelError, match=r"has no codes \(low\), so no prior"):
-        generate.main([str(run.folder), "--out", str(tmp_path / "x.wav")])
+OTHER = r"other (codes|latents) than run piece has now.*--fresh"
+
+
+def test_a_prior_of_other_codes_is_refused_everywhere(made: tuple[runs.Trained, TrainedPrior], tmp_path: Path) -> None:
+    refused_everywhere(a_run(tmp_path, made, fingerprint="0" * 32), tmp_path, OTHER)
+
+
+def test_a_prior_of_the_other_kind_is_refused_everywhere(
+    made: tuple[runs.Trained, TrainedPrior], tmp_path: Path
+) -> None:
+    other = networks.trained("low" if made[0].net.latent.discrete else "low-discrete")
+    refused_everywhere(a_run(tmp_path, (other, made[1])), tmp_path, OTHER)
+
+
+def test_a_prior_is_refused_once_what_it_speaks_of_has_been_trained_further(
+    made: tuple[runs.Trained, TrainedPrior], tmp_path: Path
+) -> None:
+    run = a_run(tmp_path, made)
+    assert runs.load_prior(run, runs.load(run)) is not None
+    content = checkpoint.load(run.last)
+    content["principal"]["components"] = content["principal"]["components"].flip(0)
+    if made[0].net.latent.discrete:
+        content["ema"]["latent.codebooks"] += 0.1
+    checkpoint.save(run.last, content)
+    refused_everywhere(run, tmp_path, OTHER)
+
+
+@pytest.mark.parametrize("damage", ["short", "empty", "best", "prior_config", "progress", "optimiser"])
+def test_a_damaged_prior_is_refused(made: tuple[runs.Trained, TrainedPrior], tmp_path: Path, damage: str) -> None:
+    run = a_run(tmp_path, made)
+    if damage == "short":
+        run.prior.write_bytes(run.prior.read_bytes()[:-1000])
+    elif damage == "empty":
+        checkpoint.save(run.prior, {})
+    elif damage != "optimiser":  # which that run lacks: it plays, but cannot go on learning
+        content = checkpoint.load(run.prior)
+        if damage == "best":
+            content["best"]["offset"] = torch.zeros(3)
+        else:
+            del content[damage]
+        checkpoint.save(run.prior, content)
+    said = "not a readable checkpoint" if damage == "short" else "is no whole prior.*--fresh"
+    if damage != "optimiser":
+        with pytest.raises(RavelError, match=said):
+            generate.main([str(run.folder), "--out", str(tmp_path / "x.wav")])
+    with pytest.raises(RavelError, match=said):
+        train_prior.train_prior(run, {"steps": 1}, cache=tmp_path / "cache")
+
+
+def test_a_corpus_shorter_than_an_item_is_refused(made: tuple[runs.Trained, TrainedPrior], tmp_path: Path) -> None:
+    run = a_run(tmp_path, made)
+    run.prior.unlink()
+    with pytest.raises(RavelError, match=r"sounds gives \d+ frames of \d+ samples to learn from, an item has 9999"):
+        train_prior.main([str(run.folder), "--cache", str(tmp_path / "cache"), "--rows", "9999"])
+    assert not run.prior.exists()
 
 
 def test_the_verb_learns_goes_on_and_reports(
@@ -435,17 +486,19 @@ def test_the_verb_learns_goes_on_and_reports(
 ) -> None:
     run = a_run(tmp_path, made)
     words = [str(run.folder), "--cache", str(tmp_path / "cache")]
-    small = ["--channels", "8", "--batch", "2", "--rows", "16", "--validate-every", "4"]
+    how_many = [] if made[0].net.latent.discrete else ["--latents", "6", "--levels", "16"]
+    small = [*how_many, "--channels", "8", "--batch", "2", "--rows", "16", "--validate-every", "4"]
     assert train_prior.main([*words, *small, "--steps", "4", "--fresh"]) == 0
     said = capsys.readouterr()
-    assert "starts: 6 x 16 codes" in said.err
+    assert f"starts: {made[1].alphabet.words()}" in said.err
     assert "bits a frame held out" in said.out
     assert "Markov chain of order 1" in said.out
     assert train_prior.main([*words, "--steps", "6"]) == 0
     assert "goes on from step 4" in capsys.readouterr().err
     assert checkpoint.load(run.prior)["progress"]["step"] == 6
-    with pytest.raises(RavelError, match="has channels 8, not 16"):
-        train_prior.main([*words, "--channels", "16"])
+    for option, said in {"--channels": "has channels 8, not 5", "--latents": "has latents 6, not 5|has codes"}.items():
+        with pytest.raises(RavelError, match=said):
+            train_prior.main([*words, option, "5"])
     run.prior.unlink()
     with pytest.raises(RavelError, match="has no prior yet: `ravel train-prior piece`"):
         generate.main([str(run.folder), "--out", str(tmp_path / "x.wav")])

@@ -29,9 +29,12 @@ using Array = py::array_t<float>;
 Isa isa_or_default(const std::optional<std::string>& isa);
 
 inline Method method_from_name(const std::string& text) {
-  for (const Method method : {Method::forward, Method::encode, Method::decode})
+  std::string names;
+  for (const Method method : kEveryMethod) {
     if (text == name(method)) return method;
-  throw py::value_error("no method '" + text + "': there is forward, encode, decode");
+    names += std::string(names.empty() ? "" : ", ") + name(method);
+  }
+  throw py::value_error("no method '" + text + "': there is " + names);
 }
 
 inline py::dict as_dict(const MethodInfo& method) {
@@ -57,20 +60,22 @@ class PyModel {
 
   py::dict methods() const {
     py::dict all;
-    for (const Method method : {Method::forward, Method::encode, Method::decode})
-      all[name(method)] = as_dict(info().method(method));
+    for (const Method method : kEveryMethod) {
+      if (info().method(method).in_channels > 0) all[name(method)] = as_dict(info().method(method));
+    }
     return all;
   }
 
   py::dict selftest() const {
-    std::array<double, 3> errors{};
+    std::array<double, kEveryMethod.size()> errors{};
     {
       const py::gil_scoped_release unlocked;
       errors = model_->selftest();
     }
     py::dict all;
-    for (const Method method : {Method::forward, Method::encode, Method::decode})
-      all[name(method)] = errors.at(static_cast<std::size_t>(method));
+    for (const Method method : kEveryMethod) {
+      if (info().method(method).in_channels > 0) all[name(method)] = errors.at(static_cast<std::size_t>(method));
+    }
     return all;
   }
 

@@ -113,6 +113,18 @@ class PyEngine {
     const Turn turn(busy_, "engine");
     engine_.set_fill(fill_ = amount("fill", value));
   }
+  float prior() const { return prior_; }
+  float prior_temperature() const { return prior_temperature_; }
+  void set_prior(float value) {
+    const Turn turn(busy_, "engine");
+    if (!(value >= 0 && value <= 1)) throw py::value_error("prior: 0 to 1, got " + std::to_string(value));
+    if (model_->info().method(Method::prior).in_channels == 0) throw py::value_error("prior: the model has none");
+    engine_.set_prior(prior_ = value);
+  }
+  void set_prior_temperature(float value) {
+    const Turn turn(busy_, "engine");
+    engine_.set_prior_temperature(prior_temperature_ = amount("prior_temperature", value));
+  }
   void set_noise(bool on) {
     const Turn turn(busy_, "engine");
     engine_.set_noise(noise_ = on);
@@ -264,7 +276,7 @@ class PyEngine {
   Engine engine_;
   std::atomic_flag busy_ = ATOMIC_FLAG_INIT;
   Driven driven_ = Driven::not_yet;
-  float temperature_, fill_ = 0;
+  float temperature_, fill_ = 0, prior_ = 0, prior_temperature_ = 1;
   bool noise_ = true;
   std::int64_t seed_ = 0;
   std::string said_;
@@ -321,8 +333,9 @@ void bind_model(py::module_& m) {
       .def_property_readonly("weights", &PyModel::weights, "\"fp32\" or \"bf16\", as stored.")
       .def_property_readonly("isa", &PyModel::isa, "The instruction set that the weights are packed for.")
       .def_property_readonly("weight_bytes", &PyModel::weight_bytes, "Memory of the packed weights.")
-      .def_property_readonly("methods", &PyModel::methods,
-                             "forward, encode and decode: channels, samples a frame (ratio) and delay of each.")
+      .def_property_readonly(
+          "methods", &PyModel::methods,
+          "forward, encode, decode and prior, where there is one: channels, samples a frame (ratio) and delay of each.")
       .def("selftest", &PyModel::selftest,
            "Run the golden pair that travels in the file: largest error over peak, for each method.")
       .def("__repr__", &PyModel::repr);
@@ -345,7 +358,7 @@ void bind_engine(py::module_& m) {
            "The output, and the seconds that each of ops() took over all hops.")
       .def("reset", &PyEngine::reset, "Histories to silence, noise to its start, slices to the first.")
       .def("ops", &PyEngine::ops, "The schedule: name, kind, flops and weight_bytes (a hop and stream), stage.")
-      .def_property_readonly("method", &PyEngine::method, "forward, encode or decode.")
+      .def_property_readonly("method", &PyEngine::method, "forward, encode, decode or prior.")
       .def_property_readonly("streams", &PyEngine::streams, "Independent inputs.")
       .def_property_readonly("in_frames", &PyEngine::in_frames, "Input frames of a hop.")
       .def_property_readonly("out_frames", &PyEngine::out_frames, "Output frames of a hop.")
@@ -356,6 +369,10 @@ void bind_engine(py::module_& m) {
                     "Of the latent when encoding: 0 plays the mean.")
       .def_property("fill", &PyEngine::fill, &PyEngine::set_fill,
                     "Latents that were not exported: 0 rests them at their mean, 1 lets them wander.")
+      .def_property("prior", &PyEngine::prior, &PyEngine::set_prior,
+                    "How much of what plays is the prior's: 0 the encoder alone, 1 the prior by itself.")
+      .def_property("prior_temperature", &PyEngine::prior_temperature, &PyEngine::set_prior_temperature,
+                    "How freely the prior goes on: 0 the likeliest, 1 as it learned.")
       .def_property("noise", &PyEngine::noise, &PyEngine::set_noise, "The filtered-noise part of the sound.")
       .def_property("seed", &PyEngine::seed, &PyEngine::set_seed, "Which noise: equal seeds repeat.")
       .def("set_scale", &PyEngine::set_scale, "latent"_a, "value"_a, "Multiply a latent before decoding.")

@@ -37,6 +37,7 @@ void run(const std::shared_ptr<const Model>& model, Method method) {
   Block in(info.in_channels, engine.in_frames(), 0.5F), out(info.out_channels, engine.out_frames(), 0.0F);
   engine.set_temperature(1);
   engine.set_fill(1);
+  engine.set_prior(0.5F);
   for (int hop = 0; hop < 2; ++hop) engine.process(in.rows.data(), out.rows.data(), 1);
   const int slices = model->info().hop_samples % 4 == 0 ? 4 : 1;
   engine.prepare({.slices = slices, .core_slices = slices});
@@ -53,7 +54,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::shared_ptr<const Model> model;
   try {
     model = Model::parse(reinterpret_cast<const std::byte*>(data), size);
-    for (const Method method : {Method::forward, Method::encode, Method::decode}) run(model, method);
+    for (const Method method : ravel::kEveryMethod) {
+      if (model->info().method(method).in_channels > 0) run(model, method);
+    }
   } catch (const ravel::Error&) {
     return 0;
   }

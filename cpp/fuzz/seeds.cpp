@@ -25,6 +25,8 @@ int main(int count, char** arguments) {
       {"stereo-bf16", every_op({.channels = 2, .bands = 2, .width = 2, .latent_size = 2, .kept = 2, .bf16 = true})},
       {"snake", every_op({.bands = 2, .width = 2, .strides = {4}, .latent_size = 1, .kept = 1, .snake = true})},
       {"codes", every_op({.bands = 2, .width = 2, .latent_size = 3, .quantisers = 2})},
+      {"prior", every_op({.bands = 2, .width = 2, .latent_size = 3, .quantisers = 2, .prior = 3})},
+      {"prior-latents", every_op({.bands = 2, .width = 2, .latent_size = 2, .kept = 2, .prior = 2})},
       {"plain", every_op({.bands = 1, .width = 2, .strides = {2}, .latent_size = 1, .kept = 1, .noise = false})},
   };
   for (const auto& [name, file] : seeds) {

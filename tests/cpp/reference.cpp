@@ -1,6 +1,7 @@
 // A graph evaluated plainly: no histories, no blocks, no packing.
 #include "reference.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -149,6 +150,19 @@ Signal layer(const Node& node, const graph::GatedHalf&, const Signal& x) {
   return y;
 }
 
+Signal layer(const Node& node, const graph::GatedTanh&, const Signal& x) {
+  const auto half = index(node.out_channels);
+  Signal y(x.begin(), x.begin() + node.out_channels);
+  for (std::size_t c = 0; c < half; ++c) {
+    for (std::size_t n = 0; n < y[c].size(); ++n) y[c][n] = std::tanh(x[c][n]) * sigmoid(x[half + c][n]);
+  }
+  return y;
+}
+
+Signal layer(const Node& node, const graph::Part& part, const Signal& x) {
+  return {x.begin() + part.first, x.begin() + part.first + node.out_channels};
+}
+
 Signal layer(const Node&, const graph::Repeat& repeat, const Signal& x) {
   Signal y;
   for (const auto& row : x) y.insert(y.end(), index(repeat.times), row);
@@ -224,6 +238,7 @@ Signal layer(const Node& node, const graph::Codebook& codebook, const Signal& x)
     for (std::size_t d = 0; d < y.size(); ++d) y[d][n] = codebook.offset[d];
     for (int i = 0; i < codebook.quantisers; ++i) {
       const int code = static_cast<int>(x[index(i)][n]);
+      if (code < 0) continue;
       const auto c = vector(codebook.codebook, codebook.codes, i, code, y.size());
       for (std::size_t d = 0; d < y.size(); ++d) y[d][n] += c[d];
     }
@@ -235,6 +250,41 @@ Signal layer(const Node& node, const graph::Codebook& codebook, const Signal& x)
 
 Signal reference(const Node& node, const Signal& x) {
   return std::visit([&](const auto& op) { return layer(node, op, x); }, node.op);
+}
+
+Signal alone(const graph::Prior& prior, const Signal& frames, int hops, double amount, double temperature) {
+  const int count = prior.quantisers, codes = prior.codes;
+  const auto share = [&](int channel, int n) { return (white(prior.noise_node, channel, n) + 1) / 2; };
+  Signal rows = zeros(count, 1), given = zeros(count, hops);  // the first row comes before any sound
+  for (auto& row : rows) row[0] = -1;
+  for (int n = 0; n < hops; ++n) {
+    const Signal logits = reference(prior.network, rows);
+    for (int q = 0; q < count; ++q) {
+      const int frame = n - q;
+      const bool heard = frame >= 0 && index(q) < frames.size() && share(count, frame) >= amount;
+      double number = heard ? frames[index(q)][index(frame)] : -1;
+      if (number < 0) {
+        std::vector<double> mass;
+        for (int k = 0; k < codes; ++k) mass.push_back(logits[index(q * codes + k)].back());
+        const auto top = std::max_element(mass.begin(), mass.end());
+        number = static_cast<double>(top - mass.begin());
+        if (temperature > 0) {
+          double total = 0;
+          const double most = *top;
+          for (double& m : mass) m = total += std::exp((m - most) / temperature);
+          const double mark = share(q, n) * total;
+          number =
+              static_cast<double>(std::count_if(mass.begin(), mass.end() - 1, [&](double m) { return m <= mark; }));
+        }
+      }
+      rows[index(q)].push_back(number);
+    }
+    for (int q = 0; q < count; ++q) given[index(q)][index(n)] = before(rows[index(q)], n + 1 - (count - 1 - q));
+    for (int q = 0; q < count; ++q) {
+      if (n + 1 - (count - 1 - q) <= 0) given[index(q)][index(n)] = -1;
+    }
+  }
+  return given;
 }
 
 Signal signal(const std::vector<float>& values, int channels) {

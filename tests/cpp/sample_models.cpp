@@ -98,14 +98,19 @@ class Builder {
     node.update({{"kept", kept}, {"size", size}, {"node", id}});
     return node;
   }
-  json quantise(int size, int quantisers, int codes) {
-    json node = base("quantise", "latent", size, quantisers);
+  json quantise(const std::string& name, int size, int quantisers, int codes) {
+    json node = base("quantise", name, size, quantisers);
     return with_codes(std::move(node), size, quantisers, codes);
   }
-  json codebook(int size, int quantisers, int codes) {
-    json node = base("codebook", "completion", quantisers, size);
-    node["offset"] = add("completion.offset", {size}, draw(size, 0.3F));
+  json codebook(const std::string& name, int size, int quantisers, int codes) {
+    json node = base("codebook", name, quantisers, size);
+    node["offset"] = add(name + ".offset", {size}, draw(size, 0.3F));
     return with_codes(std::move(node), size, quantisers, codes);
+  }
+  json part(const std::string& name, int in, int first, int count) {
+    json node = base("part", name, in, count);
+    node["first"] = first;
+    return node;
   }
   json condition(const std::string& name, int width, int labels) {
     json node = base("condition", name, width, width);
@@ -170,7 +175,7 @@ class Builder {
 
 struct Shape {
   int channels, hop, latents, latent_size;
-  int quantisers = 0, codes = 0, labels = 0;
+  int quantisers = 0, codes = 0, labels = 0, prior = 0;
 
   int played() const { return quantisers > 0 ? quantisers : latents; }  // channels of `encode`
 };
@@ -205,8 +210,11 @@ void describe(SampleFile& file, const json& graph, const Shape& shape, bool bf16
     card["codes"] = {{"kind", "rvq"}, {"quantisers", shape.quantisers}, {"codes", shape.codes}};
     card["attributes"].erase("temperature");
   }
+  if (shape.prior > 0) {
+    card["methods"]["prior"] = method(1, shape.hop, shape.played(), shape.hop, (shape.prior - 1) * shape.hop);
+  }
   for (int i = 0; i < shape.labels; ++i) card["labels"].push_back("label " + std::to_string(i));
-  const char* version = shape.labels > 0 || shape.quantisers > 0 ? "2" : "1";
+  const char* version = shape.prior > 0 ? "3" : shape.labels > 0 || shape.quantisers > 0 ? "2" : "1";
   file.metadata = {{"format", "ravel"}, {"version", version}, {"graph", graph.dump()}, {"card", card.dump()}};
 }
 
@@ -215,6 +223,7 @@ void add_golden(Builder& build, const Shape& shape, int hops) {
   build.add("golden.audio", {shape.channels, frames}, build.draw(shape.channels * frames, 0.5F));
   build.add("golden.latents", {shape.played(), hops}, std::vector<float>(shape.played() * hops));
   build.add("golden.output", {shape.channels, frames}, std::vector<float>(shape.channels * frames));
+  if (shape.prior > 0) build.add("golden.prior", {shape.played(), hops}, std::vector<float>(shape.played() * hops));
 }
 
 // Latents and output of the golden audio, as the plain reference has them.
@@ -224,6 +233,54 @@ void fill_golden(SampleFile& file, int channels) {
   const Signal latents = reference(graph.latent, reference(graph.front, signal(graph.golden.audio, channels)));
   file.tensor("golden.latents").values = flat(latents);
   file.tensor("golden.output").values = flat(reference(graph.back, reference(graph.completion, latents)));
+  if (!graph.prior) return;
+  Signal played = alone(*graph.prior, {}, graph.golden.hops, 1, 0);
+  if (graph.prior->speak) played = reference(*graph.prior->speak, played);
+  played.resize(latents.size());
+  file.tensor("golden.prior").values = flat(played);
+}
+
+// Vectors along one axis each, so that a residual quantiser measures every latent by itself.
+void along_axes(SampleTensor& codebook) {
+  const auto codes = codebook.shape[1], size = codebook.shape[2];
+  for (std::size_t at = 0; at < codebook.values.size(); ++at) {
+    const auto quantiser = static_cast<std::int64_t>(at) / (codes * size), axis = static_cast<std::int64_t>(at) % size;
+    if (quantiser % size != axis) codebook.values[at] = 0;
+  }
+}
+
+// A small one of the kind that is trained: an embedding, gated units, features by the skip path, narrow outputs.
+json prior(Builder& build, const SampleOptions& o, int latents) {
+  const int channels = 6, skip = 4, wide = channels + skip, rank = 2, count = o.prior;
+  const std::string at = "prior.network.";
+  std::vector<json> layers{build.codebook(at + "0", channels, count, o.codes),
+                           build.conv(at + "1", channels, wide, {.bias = true})};
+  for (const int dilation : {1, 2, 4}) {
+    const std::string unit = at + std::to_string(layers.size());
+    const json body = build.serial(unit + ".body", {build.part(unit + ".part", wide, 0, channels),
+                                                    build.conv(unit + ".dilated", channels, 2 * channels,
+                                                               {.kernel = 2, .dilation = dilation, .bias = true}),
+                                                    build.plain("gated_tanh", unit + ".gate", 2 * channels, channels),
+                                                    build.conv(unit + ".mixing", channels, wide, {.bias = true})});
+    layers.push_back(build.combine("sum", unit, {build.delay(unit + ".skip", wide, 0), body}, {0, 0}));
+  }
+  layers.push_back(build.part(at + "part", wide, channels, skip));
+  layers.push_back(build.leaky(at + "act", skip));
+  layers.push_back(build.conv(at + "narrow", skip, count * rank, {}));
+  layers.push_back(build.conv(at + "last", count * rank, count * o.codes, {.groups = count, .bias = true}));
+  for (float& w : build.file.tensor(at + "last.weight").values) w *= 8;  // far from every code being as likely
+  json node = build.plain("prior", "prior", 1, count);
+  node.update({{"quantisers", count},
+               {"codes", o.codes},
+               {"noise_node", 4096},
+               {"network", build.serial("prior.network", layers)}});
+  node["listen"] = node["speak"] = nullptr;
+  if (o.quantisers > 0) return node;
+  node["listen"] = build.quantise("prior.listen", latents, count, o.codes);
+  node["speak"] = build.codebook("prior.speak", latents, count, o.codes);
+  along_axes(build.file.tensor("prior.listen.codebook"));
+  build.file.tensor("prior.speak.codebook").values = build.file.tensor("prior.listen.codebook").values;
+  return node;
 }
 
 json encoder(Builder& build, const SampleOptions& o) {
@@ -363,14 +420,15 @@ SampleFile every_op(const SampleOptions& o) {
   const json front = build.serial("front", layers);
   const json back = build.serial("back", {decoder(build, o), synthesis});
   const bool discrete = o.quantisers > 0;
-  const json latent =
-      discrete ? build.quantise(o.latent_size, o.quantisers, o.codes) : build.variational(o.latent_size, o.kept, 1);
-  const json completion =
-      discrete ? build.codebook(o.latent_size, o.quantisers, o.codes) : build.fill(o.kept, o.latent_size, 0);
-  const json graph = {{"front", front}, {"latent", latent}, {"completion", completion}, {"back", back}};
+  const json latent = discrete ? build.quantise("latent", o.latent_size, o.quantisers, o.codes)
+                               : build.variational(o.latent_size, o.kept, 1);
+  const json completion = discrete ? build.codebook("completion", o.latent_size, o.quantisers, o.codes)
+                                   : build.fill(o.kept, o.latent_size, 0);
+  json graph = {{"front", front}, {"latent", latent}, {"completion", completion}, {"back", back}};
+  if (o.prior > 0) graph["prior"] = prior(build, o, o.kept);
   const Shape shape{o.channels,    hop,          discrete ? o.latent_size : o.kept,
                     o.latent_size, o.quantisers, discrete ? o.codes : 0,
-                    o.labels};
+                    o.labels,      o.prior};
   describe(build.file, graph, shape, o.bf16);
   add_golden(build, shape, 12);
   fill_golden(build.file, o.channels);

@@ -40,7 +40,8 @@ struct SampleOptions {
   bool sphere = false;            // behind the encoder
   int quantisers = 0, codes = 5;  // quantisers above 0: a discrete latent
   int labels = 0;                 // above 0: the decoder is conditioned
-  bool bf16 = false;              // weights of encoder and decoder
+  int prior = 0;                  // quantisers of a prior, of continuous latents `kept`; 0: none
+  bool bf16 = false;              // weights of encoder, decoder and prior
   bool snake = false;             // in place of leaky ReLU (one snake is there anyway)
   bool noise = true;              // the filtered-noise branch; needs 4 band frames a hop
   int noise_bands = 5;

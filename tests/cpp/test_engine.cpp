@@ -4,115 +4,45 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
 #include <vector>
 
+#include "drive.h"
 #include "engine/blueprint.h"
 #include "engine/schedule.h"
 #include "ravel/engine.h"
 #include "sample_models.h"
 
 using namespace ravel;
+using namespace ravel::test;
 
 namespace {
 
-using Audio = std::vector<std::vector<float>>;  // stream * channels + channel, frames
-
-std::shared_ptr<const Model> load(const test::SampleOptions& options, Isa isa = best_isa()) {
-  const auto bytes = test::every_op(options).bytes();
+std::shared_ptr<const Model> load(const SampleOptions& options, Isa isa = best_isa()) {
+  const auto bytes = every_op(options).bytes();
   return Model::parse(bytes.data(), bytes.size(), isa);
 }
 
 // Mono and stereo, fp32 and bf16, snake and leaky, odd widths, some latents filled; codes.
 std::vector<std::shared_ptr<const Model>> models(Isa isa = best_isa()) {
-  test::SampleOptions stereo;
+  SampleOptions stereo;
   stereo.channels = 2;
   stereo.bands = 8;
   stereo.width = 16;
   stereo.snake = true;
-  test::SampleOptions bf16;
+  SampleOptions bf16;
   bf16.bf16 = true;
   bf16.width = 8;
   bf16.strides = {4, 2};
-  test::SampleOptions codes;
+  SampleOptions codes;
   codes.sphere = true;
   codes.quantisers = 3;
   codes.codes = 21;  // no multiple of a panel
-  test::SampleOptions labels;
+  SampleOptions labels;
   labels.labels = 3;
   return {load({}, isa), load(stereo, isa), load(bf16, isa), load(codes, isa), load(labels, isa)};
 }
 
 constexpr Method kMethods[] = {Method::forward, Method::encode, Method::decode};
-
-Audio noise(int rows, int frames, unsigned seed) {
-  std::mt19937 random(seed);
-  std::uniform_real_distribution<float> value(-1, 1);
-  Audio x(rows, std::vector<float>(frames));
-  for (auto& row : x) std::generate(row.begin(), row.end(), [&] { return value(random); });
-  return x;
-}
-
-Audio input(const Model& model, Method method, int streams, int hops, unsigned seed = 7) {
-  const MethodInfo& info = model.info().method(method);
-  return noise(streams * info.in_channels, hops * model.info().hop_samples / info.in_ratio, seed);
-}
-
-// Runs `hops` through an engine in the blocks given, or hop by hop.
-Audio run(Engine& engine, const Model& model, Method method, const Audio& x, const std::vector<int>& blocks) {
-  const MethodInfo& info = model.info().method(method);
-  const int streams = engine.settings().streams;
-  int hops = 0;
-  for (const int block : blocks) hops += block;
-  Audio y(streams * info.out_channels, std::vector<float>(std::size_t(hops) * engine.out_frames()));
-  std::vector<const float*> in(x.size());
-  std::vector<float*> out(y.size());
-  int hop = 0;
-  for (const int block : blocks) {
-    for (std::size_t i = 0; i < x.size(); ++i) in[i] = x[i].data() + hop * engine.in_frames();
-    for (std::size_t i = 0; i < y.size(); ++i) out[i] = y[i].data() + hop * engine.out_frames();
-    engine.process(in.data(), out.data(), block);
-    hop += block;
-  }
-  return y;
-}
-
-// The same through slices, cut by the slices' delay.
-Audio run_sliced(Engine& engine, const Model& model, Method method, const Audio& x, int hops) {
-  const MethodInfo& info = model.info().method(method);
-  const int slices = engine.settings().slices, slice_samples = model.info().hop_samples / slices;
-  const int in_share = method == Method::decode ? 0 : engine.in_frames() / slices;
-  const int out_share = method == Method::encode ? 1 : engine.out_frames() / slices;
-  const int late = engine.sliced_delay_samples() / slice_samples;
-  Audio y(engine.settings().streams * info.out_channels);
-  std::vector<std::vector<float>> share(y.size(), std::vector<float>(out_share));
-  std::vector<const float*> in(x.size());
-  std::vector<float*> out(y.size());
-  for (std::size_t i = 0; i < y.size(); ++i) out[i] = share[i].data();
-  for (int slice = 0; slice < hops * slices; ++slice) {
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      in[i] = x[i].data() + (method == Method::decode ? slice / slices : slice * in_share);
-    }
-    engine.begin(in.data());
-    engine.advance();
-    engine.end(out.data());
-    const bool silent = slice < late;
-    const bool fresh = method != Method::encode || (slice - late) % slices == 0;
-    for (std::size_t i = 0; i < y.size(); ++i) {
-      if (silent) {
-        CHECK(std::all_of(share[i].begin(), share[i].end(), [](float v) { return v == 0; }));
-      } else if (fresh) {
-        y[i].insert(y[i].end(), share[i].begin(), share[i].end());
-      }
-    }
-  }
-  return y;
-}
-
-Audio first_frames(Audio x, std::size_t frames) {
-  for (auto& row : x) row.resize(std::min(row.size(), frames));
-  return x;
-}
 
 }  // namespace
 
@@ -159,7 +89,7 @@ TEST_CASE("another input, or a hop left out, gives other samples") {
 }
 
 TEST_CASE("streams side by side give the bits that each gives alone") {
-  test::SampleOptions options;
+  SampleOptions options;
   options.noise = false;  // a stream's noise is its own, as in a batch of the script
   for (const Isa isa : supported_isas()) {
     const auto model = load(options, isa);
@@ -242,7 +172,7 @@ TEST_CASE("reset forgets, the seed repeats, controls act") {
 }
 
 TEST_CASE("labels: the first plays, only the decoder hears them, a blend lies between at the bias") {
-  test::SampleOptions options;
+  SampleOptions options;
   options.labels = 3;
   const auto model = load(options);
   const auto plays = [&](Method method, std::vector<float> weights, std::shared_ptr<const Model> m = nullptr) {
@@ -261,7 +191,7 @@ TEST_CASE("labels: the first plays, only the decoder hears them, a blend lies be
   CHECK(run(engine, *model, Method::forward, input(*model, Method::forward, 1, 8), std::vector<int>(8, 1)) == first);
 
   // tables: rows exchanged are labels exchanged; a row that is a blend is the blend
-  test::SampleFile file = test::every_op(options);
+  SampleFile file = every_op(options);
   auto& table = file.tensor("decoder.condition.table").values;
   const std::size_t width = table.size() / 3;
   const std::vector<float> was = table;
@@ -315,7 +245,7 @@ TEST_CASE("settings that do not fit are refused with their numbers") {
 }
 
 TEST_CASE("a schedule runs every panel and row of the core once, in order, in shares of about equal cost") {
-  test::SampleOptions wide;
+  SampleOptions wide;
   wide.bands = 16;
   wide.width = 64;
   wide.strides = {4, 4, 2};

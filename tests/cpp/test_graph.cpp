@@ -205,10 +205,10 @@ TEST_CASE("a safetensors file of someone else") {
         "this is a safetensors file without 'format', not a model of Ravel");
   CHECK(file_complaint([](SampleFile& f) { f.metadata["format"] = "pt"; }) ==
         "this is a safetensors file of format 'pt', not a model of Ravel");
-  CHECK(file_complaint([](SampleFile& f) { f.metadata["version"] = std::to_string(3); }) ==
-        "format version 3: this build reads 1 and 2; update Ravel");
+  CHECK(file_complaint([](SampleFile& f) { f.metadata["version"] = std::to_string(4); }) ==
+        "format version 4: this build reads 1 to 3; update Ravel");
   CHECK(file_complaint([](SampleFile& f) { f.metadata["version"] = "1\n\x01"; }) ==
-        "format version 1??: this build reads 1 and 2; update Ravel");
+        "format version 1??: this build reads 1 to 3; update Ravel");
   CHECK(file_complaint([](SampleFile& f) { f.metadata.erase("graph"); }) ==
         "this is a safetensors file without 'graph', not a model of Ravel");
   CHECK(header_complaint([](json& h) { h["__metadata__"]["note"] = 1; }) == "__metadata__: 'note' is not a string");
@@ -300,7 +300,7 @@ TEST_CASE("nodes are complete, known and hold nothing else") {
   CHECK(file_complaint([](SampleFile& f) { f.metadata["graph"] = "[]"; }) == "graph: expects an object, got an array");
   CHECK(file_complaint([](SampleFile& f) { f.metadata["graph"] = "{\"front\""; }) == "graph: not JSON from byte 9 on");
   CHECK(graph_complaint([](json& g) { g.erase("latent"); }) == "graph: lacks 'latent'");
-  CHECK(graph_complaint([](json& g) { g["prior"] = 1; }) == "graph: has an unknown field 'prior'");
+  CHECK(graph_complaint([](json& g) { g["posterior"] = 1; }) == "graph: has an unknown field 'posterior'");
   CHECK(field_complaint("encoder.0", "op", "gru") == "encoder.0: unknown op 'gru'; update Ravel");
   CHECK(node_complaint("encoder.0", [](json& n) { n.erase("name"); }) == "encoder.0: lacks 'name'");
   CHECK(node_complaint("encoder.0", [](json& n) { n.erase("op"); }) == "encoder.0: lacks 'op'");
@@ -477,8 +477,8 @@ TEST_CASE("codes agree with their card, their codebooks and each other") {
   file.tensor("latent.codebook").values[7] = 1e30F;
   CHECK(complaint(file.bytes()) == "latent: codebook: a code is too long to be measured");
   file = sample();
-  file.metadata["version"] = "3";
-  CHECK(complaint(file.bytes()) == "format version 3: this build reads 1 and 2; update Ravel");
+  file.metadata["version"] = "4";
+  CHECK(complaint(file.bytes()) == "format version 4: this build reads 1 to 3; update Ravel");
 }
 
 TEST_CASE("labels agree with their table, and only the decoder has them") {

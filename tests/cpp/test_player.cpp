@@ -276,6 +276,55 @@ TEST_CASE("at the model's rate it is the engine, as late as it says") {
   }
 }
 
+TEST_CASE("a prior at the model's rate is the engine's, as late as it says, and its fader is heard") {
+  const ModelPointer models[] = {parsed(test::every_op({.quantisers = 2, .codes = 9, .prior = 3})),
+                                 parsed(test::every_op({.prior = 4}))};
+  for (const ModelPointer& model : models) {
+    const int hop = model->info().hop_samples, frames = 4800;
+    const auto held = [&](const Audio& x) {
+      Audio y(x.size());
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        for (const float v : x[i]) y[i].insert(y[i].end(), static_cast<std::size_t>(hop), v);
+      }
+      return y;
+    };
+    const auto shown = held(engine_output(model, Method::prior, 1, {std::vector<float>(frames / hop)}));
+    for (const Mode mode : kModes) {
+      for (const int block : {0, 4, 12, 16, 64, 100}) {
+        Setup setup = fitting(model, Method::prior);
+        setup.mode = mode;
+        setup.fixed_block = block;
+        const auto blocks = block ? blocks_of(frames, block) : random_blocks(frames, 300, 3);
+        auto player = prepared(model, setup);
+        const int late = player->latency_samples() - model->info().method(Method::prior).delay_samples;
+        const Audio y = play(*player, {std::vector<float>(frames)}, setup.out_channels, blocks);
+        CHECK(difference(y, shifted(shown, late)) == 0);
+        CHECK(difference(y, shifted(shown, late + 1)) > 0.001);
+        auto cold = prepared(model, setup);  // by its inlet
+        CHECK(difference(play(*cold, {std::vector<float>(frames, -1.0F)}, setup.out_channels, blocks), y) > 0);
+      }
+    }
+    // what comes in is heard at 0 and not at 1, in every mode alike
+    const auto plays = [&](Mode mode, unsigned seed, float amount) {
+      Setup setup = fitting(model, Method::forward);
+      setup.mode = mode;
+      auto player = std::make_unique<Player>();
+      player->set(Control::prior, amount);  // before it is prepared: no ramp
+      player->load(model);
+      player->set_mode(mode);
+      player->prepare({.sample_rate_hz = 44100, .fixed_block = 16, .offline = true});
+      const Audio y = play(*player, noise(1, frames, seed), 1, blocks_of(frames, 16));
+      return part(shifted(y, -player->latency_samples()), 0, 2000);
+    };
+    for (const Mode mode : kModes) {
+      CHECK(difference(plays(mode, 1, 1), plays(Mode::inline_, 2, 1)) == 0);
+      CHECK(difference(plays(mode, 1, 0.5F), plays(Mode::inline_, 1, 0.5F)) == 0);
+      CHECK(difference(plays(mode, 1, 0.5F), plays(Mode::inline_, 2, 0.5F)) > 0);
+      CHECK(difference(plays(mode, 1, 0), plays(Mode::inline_, 1, 0.5F)) > 0);
+    }
+  }
+}
+
 TEST_CASE("encode patched into decode is forward, later by the sum of what they report") {
   for (const ModelPointer& model :
        {every_op(), every_op(2), echo({.hop = 16, .delay_samples = 5, .delay_frames = 2})}) {

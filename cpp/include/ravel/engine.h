@@ -87,6 +87,11 @@ class Engine {
   void set_bias(int latent, float value) noexcept RAVEL_NONBLOCKING;
   // Of a model with labels: the weight of one in what plays, a blend. At first the first plays alone.
   void set_label_weight(int label, float weight) noexcept RAVEL_NONBLOCKING;
+  // Of a model with a prior: how much of what plays is the prior's, 0 the encoder's (or what `decode` is given) to 1 the
+  // prior's alone. Below 1 it hears every frame that goes in with the probability 1 - amount, and else what it drew.
+  void set_prior(float amount) noexcept RAVEL_NONBLOCKING;
+  // How freely it goes on: 0 the likeliest, 1 as it learned.
+  void set_prior_temperature(float value) noexcept RAVEL_NONBLOCKING;
   // After scale and bias.
   void set_latent_hook(const LatentHook& hook) noexcept RAVEL_NONBLOCKING;
   void set_message_hook(const MessageHook& hook) noexcept;

@@ -15,9 +15,13 @@
 
 namespace ravel {
 
-enum class Method { forward, encode, decode };
+enum class Method { forward, encode, decode, prior };  // prior: goes on by itself, giving what `decode` takes
+inline constexpr std::array kEveryMethod = {Method::forward, Method::encode, Method::decode, Method::prior};
 
 const char* name(Method method) noexcept;
+// What goes in and comes out: samples, or latent frames (into `prior`: what to add to its temperature).
+constexpr bool takes_audio(Method m) noexcept { return m == Method::forward || m == Method::encode; }
+constexpr bool gives_audio(Method m) noexcept { return m == Method::forward || m == Method::decode; }
 
 // One method of a model. A ratio is samples per frame: 1 for audio, the hop for latents.
 struct MethodInfo {
@@ -49,12 +53,12 @@ struct Info {
   int quantisers = 0, codes = 0;
   std::vector<std::string> labels;  // of the instruments that it plays; none: one instrument
   bool bf16_weights = false;
-  float temperature = 0;              // default of the attribute
-  std::array<MethodInfo, 3> methods;  // by Method
+  float temperature = 0;                                // default of the attribute
+  std::array<MethodInfo, kEveryMethod.size()> methods;  // by Method; one that a model lacks has no channels
   std::vector<float> fidelity_curve;  // cumulative share of variance of the strongest 1, 2, ... latents
   std::string card;                   // JSON: everything else that the exporter knew
 
-  // Of a script only. A method that it lacks has no channels.
+  // Of a script only.
   bool script = false;
   int call_hops = 1;  // hops that it is given at once, since every call has a price
   std::vector<AttributeInfo> attributes;
@@ -89,7 +93,7 @@ class Model {
 
   // Runs the golden pair that travels in the file through every method: the largest error over its peak, by Method.
   // Throws Error for a script, which has none.
-  std::array<double, 3> selftest() const;
+  std::array<double, kEveryMethod.size()> selftest() const;
 
   // For Engine. A script has no blueprint, everything else no script.
   const engine::Blueprint& blueprint() const noexcept { return *blueprint_; }

@@ -27,17 +27,21 @@ const char* name(Op::Kind kind) noexcept {
     case Op::Kind::quantise: return "quantise";
     case Op::Kind::codebook: return "codebook";
     case Op::Kind::condition: return "condition";
+    case Op::Kind::gated_tanh: return "gated_tanh";
+    case Op::Kind::hear: return "hear";
+    case Op::Kind::draw: return "draw";
   }
   return "?";
 }
 
 namespace {
 
-// A signal as its reader wants it: late by `behind` rows, through leaky(slope).
+// A signal as its reader wants it: late by `behind` rows, through leaky(slope), of a part its channels from `column` on.
 struct Value {
   int signal = 0;
   int behind = 0;
   float slope = 1;
+  int column = -1;  // all channels
 };
 
 class Compiler {
@@ -69,6 +73,39 @@ class Compiler {
 
   Value emit(const graph::Node& node, Value x) {
     return std::visit([&](const auto& layer) { return emit(node, layer, x); }, node.op);
+  }
+
+  // From played latents or numbers to all latents, blended with what a prior plays.
+  Value complete(const graph::Node& node, Value x, std::optional<Value> alone) {
+    x = emit(node, x);
+    if (alone) program_.ops.back().b = read(*alone, 0, false);
+    return x;
+  }
+
+  // What a prior plays: the numbers or latents that `completion` takes. It may hear what is played besides.
+  Value prior(const graph::Prior& prior, const graph::Node& completion, std::optional<Value> played,
+              std::optional<Value> warmth) {
+    program_.first_of_prior = static_cast<int>(program_.ops.size());
+    // a channel a quantiser, and one that decides what is heard
+    const int noise = noise_source(prior.noise_node, prior.quantisers + 1);
+    std::optional<Value> heard;
+    if (played) heard = hear(prior, prior.listen ? emit(*prior.listen, *played) : *played, noise);
+    const Value pattern = new_signal(prior.quantisers, 1, -1);
+    const auto& layers = std::get<graph::Serial>(prior.network.op).layers;
+    const auto& embedding = std::get<graph::Codebook>(layers.front().op);
+    Op first = looked_up(layers.front(), embedding, {pattern.signal, 1, 1});
+    first.first = 1;  // so that the zeros after a reset are none
+    Value x = append_map(std::move(first), layers.front().out_channels);
+    for (std::size_t i = 1; i < layers.size(); ++i) x = emit(layers[i], x);
+    const int given = prior.speak ? prior.quantisers : completion.in_channels;  // of a model with fewer quantisers
+    x = draw(prior, x, {raw_buffer(pattern.signal), given, noise}, heard, warmth);
+    if (prior.speak) {
+      Op speak = looked_up(*prior.speak, std::get<graph::Codebook>(prior.speak->op), x);
+      speak.hooked = !played;
+      x = append_map(std::move(speak), prior.speak->out_channels);
+    }
+    program_.after_prior = static_cast<int>(program_.ops.size());
+    return x;
   }
 
  private:
@@ -126,6 +163,11 @@ class Compiler {
   }
 
   Reader read(Value value, int window, bool bf16) {
+    if (value.column >= 0) {
+      const int producer = signals_[value.signal].producer;
+      throw Error((producer >= 0 ? program_.ops[producer].name : "prior") +
+                  ": a part of its channels goes to another op than a convolution");
+    }
     const bool plain = value.slope == 1 && !bf16;
     const int index = plain ? raw_buffer(value.signal) : variant_buffer(value.signal, value.slope, bf16);
     Buffer& buffer = program_.buffers[index];
@@ -221,20 +263,21 @@ class Compiler {
     const int inputs = node.in_channels / conv.groups;
     const int outputs = node.out_channels / conv.groups;
     const bool planar = comes_in_planes(x.signal);
+    const int width = signals_[x.signal].channels, column = std::max(std::exchange(x.column, -1), 0);
     // without gaps between its taps a window is one run of values
-    const bool dense = conv.dilation == 1 && (conv.groups == 1 || planar);
+    const bool dense = conv.dilation == 1 && (planar || (conv.groups == 1 && node.in_channels == width));
     kernels::Weights shape{};
     shape.taps = dense ? 1 : conv.kernel;
     shape.run = dense ? conv.kernel * inputs : inputs;
     shape.outputs = outputs;
     shape.format = format(conv.weight, inputs);
-    op.tap_stride = conv.dilation * (planar ? 1 : node.in_channels);
+    op.tap_stride = conv.dilation * (planar ? 1 : width);
     op.a = read(x, op.window, shape.format == kernels::bf16_dot);
     for (int group = 0; group < conv.groups; ++group) {
       ConvPart part;
       part.weights = packer_.add(&conv, group, conv.groups, &conv.weight, nullptr, &conv.bias, shape, op.rows_out);
       part.x_plane = planar ? group : 0;
-      part.x_column = planar ? 0 : group * inputs;
+      part.x_column = planar ? 0 : column + group * inputs;
       part.y_column = group * outputs;
       op.parts.push_back(part);
     }
@@ -306,6 +349,15 @@ class Compiler {
 
   Value emit(const graph::Node& node, const graph::GatedHalf&, Value x) {
     return append_map(map(Op::Kind::gate, node.name, x), node.out_channels);
+  }
+
+  Value emit(const graph::Node& node, const graph::GatedTanh&, Value x) {
+    return append_map(map(Op::Kind::gated_tanh, node.name, x), node.out_channels);
+  }
+
+  Value emit(const graph::Node&, const graph::Part& part, Value x) {
+    x.column = std::max(x.column, 0) + part.first;
+    return x;
   }
 
   Value emit(const graph::Node& node, const graph::Repeat&, Value x) {
@@ -382,6 +434,13 @@ class Compiler {
   }
 
   Value emit(const graph::Node& node, const graph::Codebook& codebook, Value x) {
+    Op op = looked_up(node, codebook, x);
+    op.scaled = op.hooked = true;
+    program_.shapes_latents = true;
+    return append_map(std::move(op), node.out_channels);
+  }
+
+  Op looked_up(const graph::Node& node, const graph::Codebook& codebook, Value x) {
     Op op = map(Op::Kind::codebook, node.name, x);
     op.size = node.out_channels;
     op.codes = codebook.codes;
@@ -389,8 +448,35 @@ class Compiler {
     op.vector = codebook.offset;
     op.flops = double(codebook.quantisers) * op.size * op.rows_out;
     op.weight_bytes = 4.0 * codebook.quantisers * op.size;
-    program_.shapes_latents = true;
-    return append_map(std::move(op), node.out_channels);
+    return op;
+  }
+
+  Value hear(const graph::Prior& prior, Value x, int noise) {
+    Op op = map(Op::Kind::hear, "prior.hear", x);
+    op.codes = prior.codes;
+    op.quantisers = prior.quantisers;
+    op.noise = noise;
+    return append_map(std::move(op), prior.quantisers);
+  }
+
+  struct Draws {
+    int pattern, given, noise;
+  };
+
+  Value draw(const graph::Prior& prior, Value logits, const Draws& draws, std::optional<Value> heard,
+             std::optional<Value> warmth) {
+    constexpr double kFlopsOfExp = 20;
+    Op op = map(Op::Kind::draw, "prior.draw", logits);
+    if (heard) op.b = read(*heard, prior.quantisers - 1, false);
+    if (warmth) op.warmth = read(*warmth, 0, false);
+    op.codes = prior.codes;
+    op.quantisers = prior.quantisers;
+    op.noise = draws.noise;
+    op.act = draws.pattern;
+    op.flops = kFlopsOfExp * prior.quantisers * prior.codes;
+    Buffer& rows = program_.buffers[draws.pattern];
+    rows.history = std::max(rows.history, prior.quantisers - 1);
+    return append_map(std::move(op), draws.given);
   }
 
   Value emit(const graph::Node& node, const graph::Condition& condition, Value x) {
@@ -420,6 +506,12 @@ bool reads_planes(const graph::Node& node) {
 Program compile(const graph::Graph& graph, Method method, const Blueprint& blueprint, Packer& packer) {
   Program program;
   Compiler compiler(blueprint, packer, program);
+  if (method == Method::prior) {
+    if (!graph.prior) return program;
+    const Value warmth = compiler.input(1, 1, false);
+    compiler.output(compiler.prior(*graph.prior, graph.completion, std::nullopt, warmth));
+    return program;
+  }
   Value x;
   if (method == Method::decode) {
     x = compiler.input(graph.completion.in_channels, 1, false);
@@ -429,7 +521,9 @@ Program compile(const graph::Graph& graph, Method method, const Blueprint& bluep
     x = compiler.emit(graph.latent, x);
   }
   if (method != Method::encode) {
-    x = compiler.emit(graph.completion, x);
+    std::optional<Value> alone;
+    if (graph.prior) alone = compiler.prior(*graph.prior, graph.completion, x, std::nullopt);
+    x = compiler.complete(graph.completion, x, alone);
     x = compiler.emit(graph.back, x);
   }
   compiler.output(x);
@@ -442,7 +536,7 @@ std::unique_ptr<const Blueprint> compile(const graph::Graph& graph, const kernel
   auto blueprint = std::make_unique<Blueprint>();
   blueprint->kernels = &table;
   Packer packer(*blueprint);
-  for (const Method method : {Method::forward, Method::encode, Method::decode}) {
+  for (const Method method : kEveryMethod) {
     blueprint->programs[static_cast<std::size_t>(method)] = compile(graph, method, *blueprint, packer);
   }
   packer.pack();

@@ -48,6 +48,7 @@ struct Op {
     tanh,
     amplitude,
     gate,
+    gated_tanh,
     snake,
     sphere,
     repeat,
@@ -58,13 +59,18 @@ struct Op {
     fill,
     quantise,
     codebook,
-    condition
+    condition,
+    hear,
+    draw
   };
 
   Kind kind = Kind::conv;
   std::string name;
-  Reader a, b;             // b: the second operand, or what a convolution adds
-  int raw = -1, act = -1;  // buffers written: the result, and leaky(result, slope), as bfloat16 if that buffer is
+  // b: the second operand, or what a convolution adds; codebook, fill: what a prior plays; draw: what it hears
+  Reader a, b;
+  Reader warmth;           // draw: added to its temperature
+  int raw = -1, act = -1;  // buffers written: the result, and leaky(result, slope), as bfloat16 if that buffer is;
+                           // draw: the frame that a row of the pattern completes, and that row, of numbers from 1
   float slope = 1;
   int rows_in = 0, rows_out = 0;  // a hop
   int down = 1;                   // rows_in come in multiples of this
@@ -80,8 +86,11 @@ struct Op {
   int noise_buffer = -1;           // noise: rows of white noise
   int kept = 0, size = 0;          // latent, fill; codes: size of a vector
   int quantiser = 0;               // quantise: which one, and with its number as many codes as found
+  int quantisers = 0;              // hear, draw: of a row
   int codes = 0, table = -1;  // quantise, codebook: vectors (quantisers, codes, size), index into Blueprint::tables
                               // condition: (labels, size)
+  float first = 0;            // codebook: the number of the first code, below which there is none
+  bool scaled = false, hooked = false;  // codebook: its vectors are latents that scale and bias, or the hook, shape
 
   double flops = 0, weight_bytes = 0;  // a hop and stream
 };
@@ -95,6 +104,8 @@ struct Program {
   int in_channels = 0, out_channels = 0;
   int in_frames = 0, out_frames = 0;  // a hop
   bool shapes_latents = false;        // decode and forward: scale and bias before `fill`
+  // The ops of a prior: each hop hears the one before it, so that they take one hop at a time.
+  int first_of_prior = 0, after_prior = 0;
 };
 
 struct Blueprint {
@@ -102,7 +113,7 @@ struct Blueprint {
   Arena arena;
   std::vector<kernels::Weights> weights;
   std::vector<std::vector<float>> tables;
-  std::array<Program, 3> programs;  // by Method
+  std::array<Program, kEveryMethod.size()> programs;  // by Method
 };
 
 std::unique_ptr<const Blueprint> compile(const graph::Graph& graph, const kernels::Table& table);

@@ -48,6 +48,8 @@ class Ops final : public engine::Running {
       : Running(std::move(model_), method_, settings_),
         blueprint_(model->blueprint()),
         program_(blueprint_.programs[static_cast<std::size_t>(method_)]) {
+    require(!program_.ops.empty(), model->info().name + " has no method " + name(method) +
+                                       "; `ravel train-prior` teaches one, and an export after it takes it along");
     check(program_, model->info().hop_samples, settings);
     if (settings.slices > 0)
       plan_ = engine::schedule(program_, blueprint_.weights, settings.slices, settings.core_slices);
@@ -72,30 +74,21 @@ class Ops final : public engine::Running {
   }
 
   void process(const float* const* in, float* const* out, int hops) noexcept override {
-    const engine::FlushDenormals flush(*blueprint_.kernels);
-    const std::int64_t first = runner_->rows_ready();
-    runner_->take(in, in_frames * hops);
-    for (int i = 0; i < op_count(); ++i) runner_->run(i, program_.ops[i].rows_in * hops);
-    runner_->give(first, out_frames * hops, out);
+    run_hops(in, out, hops, [](int) {});
   }
 
   void process_timed(const float* const* in, float* const* out, int hops, double* seconds) override {
-    const engine::FlushDenormals flush(*blueprint_.kernels);
-    const std::int64_t first = runner_->rows_ready();
-    runner_->take(in, in_frames * hops);
     auto before = std::chrono::steady_clock::now();
-    for (int i = 0; i < op_count(); ++i) {
-      runner_->run(i, program_.ops[i].rows_in * hops);
+    run_hops(in, out, hops, [&](int op) {
       const auto after = std::chrono::steady_clock::now();
-      seconds[i] += std::chrono::duration<double>(after - before).count();
+      if (op >= 0) seconds[op] += std::chrono::duration<double>(after - before).count();
       before = after;
-    }
-    runner_->give(first, out_frames * hops, out);
+    });
   }
 
   void begin(const float* const* in) noexcept override {
     const engine::FlushDenormals flush(*blueprint_.kernels);
-    if (takes_audio()) {
+    if (takes_audio(method)) {
       runner_->take(in, in_frames / settings.slices);
     } else if (slice_ % settings.slices == 0) {
       runner_->take(in, in_frames);
@@ -118,13 +111,13 @@ class Ops final : public engine::Running {
     const engine::FlushDenormals flush(*blueprint_.kernels);
     const std::int64_t ready = slice_ - late_slices;
     ++slice_;
-    const int rows = gives_audio() ? out_frames / settings.slices : 1;
+    const int rows = gives_audio(method) ? out_frames / settings.slices : 1;
     if (ready < 0) {
       for (int i = 0; i < settings.streams * program_.out_channels; ++i) std::fill_n(out[i], rows, 0.0f);
       return;
     }
     for (int i = plan_.late; i < op_count(); ++i) runner_->run(i, program_.ops[i].rows_in / settings.slices);
-    runner_->give(gives_audio() ? ready * rows : ready / settings.slices, rows, out);
+    runner_->give(gives_audio(method) ? ready * rows : ready / settings.slices, rows, out);
   }
 
   std::vector<OpInfo> ops() const override {
@@ -138,6 +131,26 @@ class Ops final : public engine::Running {
   }
 
  private:
+  // Every op over all hops; those of a prior hop by hop. Calls done(op) after each, and done(-1) before the first.
+  template <class Done>
+  void run_hops(const float* const* in, float* const* out, int hops, Done done) noexcept {
+    const engine::FlushDenormals flush(*blueprint_.kernels);
+    const std::int64_t first = runner_->rows_ready();
+    runner_->take(in, in_frames * hops);
+    done(-1);
+    const auto run = [&](int from, int to, int count) {
+      for (int i = from; i < to; ++i) {
+        runner_->run(i, program_.ops[i].rows_in * count);
+        done(i);
+      }
+    };
+    run(0, program_.first_of_prior, hops);
+    runner_->reserve_prior(hops);
+    for (int hop = 0; hop < hops; ++hop) run(program_.first_of_prior, program_.after_prior, 1);
+    run(program_.after_prior, op_count(), hops);
+    runner_->give(first, out_frames * hops, out);
+  }
+
   // Which stage an op runs in: 0 early, 1 core, 2 late. The caller's side counts as early or late.
   int stage(int op) const { return op < plan_.early ? 0 : op < plan_.late ? 1 : 2; }
 
@@ -158,16 +171,15 @@ class Ops final : public engine::Running {
     for (int i = 0; i < op_count(); ++i) {
       wait(program_.ops[i].a.buffer, stage(i));
       wait(program_.ops[i].b.buffer, stage(i));
+      wait(program_.ops[i].warmth.buffer, stage(i));
     }
     wait(program_.output.buffer, 2);
     return late;
   }
 
   int op_count() const { return static_cast<int>(program_.ops.size()); }
-  bool takes_audio() const { return method != Method::decode; }
-  bool gives_audio() const { return method != Method::encode; }
   // The slice of a hop in which its core begins: with the last audio, or with the latent frame.
-  int core_start() const { return takes_audio() ? settings.slices - 1 : 0; }
+  int core_start() const { return takes_audio(method) ? settings.slices - 1 : 0; }
 
   const engine::Blueprint& blueprint_;
   const engine::Program& program_;
@@ -228,6 +240,8 @@ void Engine::set_label_weight(int label, float weight) noexcept {
   if (label >= 0 && label < static_cast<int>(labels.size())) labels[static_cast<std::size_t>(label)] = weight;
 }
 
+void Engine::set_prior(float amount) noexcept { running_->controls().prior = std::clamp(amount, 0.0f, 1.0f); }
+void Engine::set_prior_temperature(float value) noexcept { running_->controls().prior_temperature = value; }
 void Engine::set_latent_hook(const LatentHook& hook) noexcept { running_->controls().hook = hook; }
 void Engine::set_message_hook(const MessageHook& hook) noexcept { running_->messages = hook; }
 

@@ -79,6 +79,10 @@ const std::uint32_t* NoiseState::keys(int stream, int frame) noexcept {
   return mixed_.data() + static_cast<std::size_t>(stream) * noise_.channels;
 }
 
+float NoiseState::uniform(int stream, int frame, int channel) noexcept {
+  return static_cast<float>(mix(keys(stream, frame)[channel] ^ low(frame)) >> 8) * 0x1p-24f;
+}
+
 void NoiseState::gaussian(int stream, int frame, float* y) noexcept {
   const std::uint32_t* key = keys(stream, frame);
   for (int c = 0; c < noise_.channels; ++c) {

@@ -19,7 +19,8 @@ class NoiseState {
   // What a row of `frame` frames after (or before) the current one is made from: its keys a channel, and its low half.
   const std::uint32_t* keys(int stream, int frame) noexcept;
   std::uint32_t low(int frame) const noexcept { return static_cast<std::uint32_t>(frame_ + frame); }
-  // N(0, 1) for that row.
+  // For that row: 24 random bits a channel, as a number in [0, 1); N(0, 1).
+  float uniform(int stream, int frame, int channel) noexcept;
   void gaussian(int stream, int frame, float* y) noexcept;
 
   void advance(int frames) noexcept { frame_ += frames; }

@@ -46,4 +46,13 @@ void Rows::reserve(int rows) noexcept {
   end_ = kept_;
 }
 
+void Rows::clear(int rows) noexcept {
+  const std::size_t value = bf16_ ? sizeof(std::uint16_t) : sizeof(float);
+  const std::ptrdiff_t first = std::ptrdiff_t{end_} * width_;
+  for (int i = 0; i < streams_ * planes_; ++i) {
+    std::memset(data_ + value * static_cast<std::size_t>(plane_stride_ * i + first), 0,
+                value * static_cast<std::size_t>(width_) * static_cast<std::size_t>(rows));
+  }
+}
+
 }  // namespace ravel::engine

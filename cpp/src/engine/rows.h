@@ -19,6 +19,7 @@ class Rows {
   void reset() noexcept;
 
   void reserve(int rows) noexcept;  // before a block is written
+  void clear(int rows) noexcept;    // in its place: zeros
   void commit(int rows) noexcept {  // when it is
     end_ += rows;
     total_ += rows;

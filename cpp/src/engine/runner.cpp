@@ -41,7 +41,8 @@ std::size_t scratch_floats(const Op& op, const Program& program) {
   if (op.kind == Op::Kind::noise) return std::size_t(taps(op)) * program.noises[op.noise].channels;
   if (op.kind == Op::Kind::latent) return 3 * (std::size_t(op.size) + kernels::kSlackFloats);
   if (op.kind == Op::Kind::quantise) return std::size_t(kRowsAtOnce) * op.codes;
-  if (op.kind == Op::Kind::condition) return std::size_t(op.size);
+  if (op.kind == Op::Kind::condition || op.kind == Op::Kind::codebook) return std::size_t(op.size);
+  if (op.kind == Op::Kind::draw) return std::size_t(op.codes) + kernels::kDrawSlackFloats;
   return 0;
 }
 
@@ -55,6 +56,11 @@ void to_sphere(const float* x, float* y, int rows, int width) noexcept {
     const auto gain = static_cast<float>(std::sqrt(double(width)) / std::max(std::sqrt(square), 1e-6));
     for (int c = 0; c < width; ++c) y[c] = x[c] * gain;
   }
+}
+
+// The whole number of a code that is meant, -1 for none.
+float rounded(float number, int codes) noexcept {
+  return std::nearbyint(std::clamp(number, -1.0f, static_cast<float>(codes - 1)));
 }
 
 float softplus(float x) noexcept { return x > 20 ? x : std::log1p(std::exp(x)); }  // torch's threshold
@@ -149,6 +155,12 @@ Unit Runner::whole(int index, int rows_in) const noexcept {
   return unit;
 }
 
+void Runner::reserve_prior(int hops) noexcept {
+  for (int i = program_.first_of_prior; i < program_.after_prior; ++i) {
+    open(program_.ops[i], program_.ops[i].rows_out * hops);
+  }
+}
+
 void Runner::run(int op, int rows_in) noexcept { run(whole(op, rows_in), rows_in); }
 
 void Runner::run(const Unit& unit, int rows_in) noexcept {
@@ -156,6 +168,12 @@ void Runner::run(const Unit& unit, int rows_in) noexcept {
   const Clock& clock = clocks_[unit.op];
   const int rows_out = static_cast<int>(std::int64_t{rows_in} * op.rows_out / op.rows_in);
   if (unit.opens) open(op, rows_out);
+  if (unit.opens && unit.op == program_.first_of_prior) amount_ = program_.shapes_latents ? controls.prior : 1;
+  if (amount_ == 0 && of_prior(unit.op)) {
+    if (unit.opens) rest(op, rows_out);
+    if (unit.closes) close(unit.op, rows_in, rows_out);
+    return;
+  }
   switch (op.kind) {
     case Op::Kind::conv: convolve(op, clock, unit); break;
     case Op::Kind::noise: make_noise(op, clock, rows_in); break;
@@ -164,6 +182,8 @@ void Runner::run(const Unit& unit, int rows_in) noexcept {
     case Op::Kind::quantise: quantise(op, clock, rows_in); break;
     case Op::Kind::codebook: look_up(op, clock, rows_in); break;
     case Op::Kind::condition: condition(op, clock, rows_in); break;
+    case Op::Kind::hear: hear(op, clock); break;
+    case Op::Kind::draw: draw(op, clock); break;
     default: map(op, clock, rows_in);
   }
   if (unit.closes) close(unit.op, rows_in, rows_out);
@@ -247,6 +267,7 @@ void Runner::map(const Op& op, const Clock& clock, int rows) noexcept {
       case Op::Kind::add: kernels_.add(x, with, to, n); break;
       case Op::Kind::multiply: kernels_.multiply(x, with, to, n); break;
       case Op::Kind::gate: kernels_.gate(x, to, std::size_t(rows), y.width()); break;
+      case Op::Kind::gated_tanh: kernels_.gated_tanh(x, to, std::size_t(rows), y.width()); break;
       case Op::Kind::snake: kernels_.snake(x, op.vector.data(), to, std::size_t(rows), width); break;
       case Op::Kind::sphere: to_sphere(x, to, rows, width); break;
       case Op::Kind::repeat: {
@@ -357,23 +378,83 @@ void Runner::quantise(const Op& op, const Clock& clock, int rows) noexcept {
 }
 
 void Runner::look_up(const Op& op, const Clock& clock, int rows) noexcept {
-  const float* vectors = blueprint_.tables[op.table].data();
   const int quantisers = rows_[op.a.buffer].width();
   for (int t = 0; t < rows; ++t) {
     for (int stream = 0; stream < streams_; ++stream) {
-      const float* x = rows_[op.a.buffer].at<float>(clock.in - op.a.behind + t, 0, 0, stream);
       float* y = rows_[op.raw].at<float>(clock.out + t, 0, 0, stream);
-      std::copy_n(op.vector.data(), op.size, y);
-      for (int i = 0; i < quantisers; ++i) {
-        const float number = std::nearbyint(std::clamp(x[i], -1.0f, static_cast<float>(op.codes - 1)));
-        if (number < 0) continue;
-        const float* vector = vectors + (std::size_t(i) * op.codes + static_cast<std::size_t>(number)) * op.size;
-        for (int c = 0; c < op.size; ++c) y[c] += vector[c];
+      add_codes(op, rows_[op.a.buffer].at<float>(clock.in - op.a.behind + t, 0, 0, stream), quantisers, y);
+      if (op.b.buffer >= 0 && amount_ > 0) {
+        const float* alone = rows_[op.b.buffer].at<float>(clock.in - op.b.behind + t, 0, 0, stream);
+        add_codes(op, alone, quantisers, scratch_.data());
+        blend(y, scratch_.data(), y, op.size);
       }
-      for (int c = 0; c < op.size; ++c) y[c] = y[c] * controls.scale[c] + controls.bias[c];
-      edit(y, op.size, stream);
+      if (op.scaled) {
+        for (int c = 0; c < op.size; ++c) y[c] = y[c] * controls.scale[c] + controls.bias[c];
+      }
+      if (op.hooked) edit(y, op.size, stream);
     }
   }
+}
+
+// The sum of the vectors that numbers stand for, and the offset.
+void Runner::add_codes(const Op& op, const float* numbers, int quantisers, float* y) const noexcept {
+  const float* vectors = blueprint_.tables[op.table].data();
+  std::copy_n(op.vector.data(), op.size, y);
+  for (int i = 0; i < quantisers; ++i, vectors += std::size_t(op.codes) * op.size) {
+    const float number = rounded(numbers[i] - op.first, op.codes);
+    if (number < 0) continue;
+    const float* vector = vectors + static_cast<std::size_t>(number) * op.size;
+    for (int c = 0; c < op.size; ++c) y[c] += vector[c];
+  }
+}
+
+// At 1 nothing is left of the other, not even its rounding.
+void Runner::blend(const float* mine, const float* prior, float* y, int n) const noexcept {
+  for (int c = 0; c < n; ++c) y[c] = amount_ == 1 ? prior[c] : mine[c] + amount_ * (prior[c] - mine[c]);
+}
+
+// Nothing is drawn and nothing remembered: zeros stand for no code, and for what the layers keep after a reset.
+void Runner::rest(const Op& op, int rows_out) noexcept {
+  if (op.raw >= 0) rows_[op.raw].clear(rows_out);
+  if (op.act >= 0) rows_[op.act].clear(rows_out);
+  if (op.kind == Op::Kind::draw) noises_[op.noise].advance(1);
+}
+
+// A frame is heard or not, as a whole: its numbers from 1, and 0 where it says nothing.
+void Runner::hear(const Op& op, const Clock& clock) noexcept {
+  const Rows& from = rows_[op.a.buffer];
+  for (int stream = 0; stream < streams_; ++stream) {
+    const float* x = from.at<float>(clock.in - op.a.behind, 0, 0, stream);
+    float* y = rows_[op.raw].at<float>(clock.out, 0, 0, stream);
+    const bool heard = noises_[op.noise].uniform(stream, 0, op.quantisers) >= amount_;
+    const int told = heard ? std::min(from.width(), op.quantisers) : 0;
+    for (int i = 0; i < told; ++i) y[i] = rounded(x[i], op.codes) + 1;
+    std::fill_n(y + told, op.quantisers - told, 0.0f);
+  }
+}
+
+// The next row of the pattern, code i of the frame i rows ago, and the frame that it completes.
+void Runner::draw(const Op& op, const Clock& clock) noexcept {
+  const Rows& pattern = rows_[op.act];
+  const int last = op.quantisers - 1;
+  for (int stream = 0; stream < streams_; ++stream) {
+    const float* logits = rows_[op.a.buffer].at<float>(clock.in - op.a.behind, 0, 0, stream);
+    float temperature = controls.prior_temperature;
+    if (op.warmth.buffer >= 0) temperature += *rows_[op.warmth.buffer].at<float>(clock.in, 0, 0, stream);
+    temperature = std::clamp(temperature, 0.0f, 10.0f);
+    float* row = pattern.at<float>(clock.out, 0, 0, stream);
+    for (int i = 0; i <= last; ++i) {
+      row[i] = op.b.buffer >= 0 ? *rows_[op.b.buffer].at<float>(clock.out - i, i, 0, stream) : 0;
+      if (row[i] > 0) continue;
+      const float share = noises_[op.noise].uniform(stream, 0, i);
+      const float* of_code = logits + std::ptrdiff_t{i} * op.codes;
+      row[i] = 1 + static_cast<float>(kernels_.draw(of_code, op.codes, temperature, share, scratch_.data()));
+    }
+    float* frame = rows_[op.raw].at<float>(clock.out, 0, 0, stream);
+    for (int i = 0; i < rows_[op.raw].width(); ++i)
+      frame[i] = *pattern.at<float>(clock.out - last + i, i, 0, stream) - 1;
+  }
+  noises_[op.noise].advance(1);
 }
 
 // The blend first: rows of a call share it, and most labels weigh nothing.
@@ -402,6 +483,10 @@ void Runner::fill(const Op& op, const Clock& clock, int rows) noexcept {
     for (int stream = 0; stream < streams_; ++stream) {
       const float* x = rows_[op.a.buffer].at<float>(clock.in - op.a.behind + t, 0, 0, stream);
       float* y = rows_[op.raw].at<float>(clock.out + t, 0, 0, stream);
+      if (op.b.buffer >= 0 && amount_ > 0) {
+        blend(x, rows_[op.b.buffer].at<float>(clock.in - op.b.behind + t, 0, 0, stream), y, op.kept);
+        x = y;
+      }
       for (int c = 0; c < op.kept; ++c) y[c] = x[c] * controls.scale[c] + controls.bias[c];
       edit(y, op.kept, stream);
       float* rest = y + op.kept;

@@ -25,6 +25,8 @@ class Runner {
   // Rows first .. first + rows - 1 of the output since the reset, to out[stream * channels + channel].
   void give(std::int64_t first, int rows, float* const* out) noexcept;
 
+  // Room for the next hops of a prior: until the last of them is read, none may move.
+  void reserve_prior(int hops) noexcept;
   // An op over the next `rows_in` rows of its input.
   void run(int op, int rows_in) noexcept;
   // A part of it; the parts of a block are run in order.
@@ -52,6 +54,12 @@ class Runner {
   void quantise(const Op& op, const Clock& clock, int rows) noexcept;
   void look_up(const Op& op, const Clock& clock, int rows) noexcept;
   void condition(const Op& op, const Clock& clock, int rows) noexcept;
+  void hear(const Op& op, const Clock& clock) noexcept;
+  void draw(const Op& op, const Clock& clock) noexcept;
+  bool of_prior(int op) const noexcept { return op >= program_.first_of_prior && op < program_.after_prior; }
+  void rest(const Op& op, int rows_out) noexcept;
+  void blend(const float* mine, const float* prior, float* y, int n) const noexcept;
+  void add_codes(const Op& op, const float* numbers, int quantisers, float* y) const noexcept;
   void edit(float* z, int latents, int stream) noexcept;
   void remember_noise(const Op& op) noexcept;
 
@@ -64,6 +72,7 @@ class Runner {
   std::vector<NoiseState> noises_;
   Arena arena_;
   std::vector<float> scratch_;
+  float amount_ = 1;  // of the prior, from the first of its ops on the same for a whole hop
 };
 
 }  // namespace ravel::engine

@@ -21,6 +21,7 @@ struct Controls {
   std::int64_t seed = 0;
   std::vector<float> scale, bias;  // a latent
   std::vector<float> labels;       // weights
+  float prior = 0, prior_temperature = 1;
   LatentHook hook;
 };
 

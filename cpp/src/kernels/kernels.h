@@ -14,7 +14,7 @@
 namespace ravel::kernels {
 
 // A map may read and write this many floats beyond its n (buffers have the room, the values do not matter).
-enum { kSlackFloats = 16 };
+enum { kSlackFloats = 16, kDrawSlackFloats = 64 };
 
 enum Format {
   f32,       // float weights, float rows
@@ -77,7 +77,13 @@ struct Table {
   void (*multiply)(const float* a, const float* b, float* y, std::size_t n) noexcept;
   // Rows: y (rows, channels); gate reads rows of 2 * channels: first half times sigmoid(second half).
   void (*gate)(const float* x, float* y, std::size_t rows, int channels) noexcept;
+  // Likewise: tanh of the first half times sigmoid(second half).
+  void (*gated_tanh)(const float* x, float* y, std::size_t rows, int channels) noexcept;
   void (*snake)(const float* x, const float* alpha, float* y, std::size_t rows, int channels) noexcept;
+
+  // A choice by weights exp(x[i] / temperature): the first of n whose cumulated weight exceeds `share` (0 to 1) of all;
+  // at temperature 0 the first of the largest. Reads n floats; scratch has n + kDrawSlackFloats. Gives 0 to n - 1.
+  int (*draw)(const float* x, int n, float temperature, float share, float* scratch) noexcept;
 
   // Noise: y[c] = the top 24 bits of mix(keys[c] ^ frame), in [-1, 1). `frame` is the low half of the position.
   void (*noise_row)(const std::uint32_t* keys, std::uint32_t frame, float* y, int channels) noexcept;

@@ -83,6 +83,27 @@ void gate(const float* x, float* y, std::size_t rows, int channels) noexcept {
       y[r * channels + c] = float(x[2 * r * channels + c] * sigmoid(x[(2 * r + 1) * channels + c]));
 }
 
+void gated_tanh(const float* x, float* y, std::size_t rows, int channels) noexcept {
+  for (std::size_t r = 0; r < rows; ++r)
+    for (int c = 0; c < channels; ++c)
+      y[r * channels + c] = float(std::tanh(double(x[2 * r * channels + c])) * sigmoid(x[(2 * r + 1) * channels + c]));
+}
+
+int draw(const float* x, int n, float temperature, float share, float*) noexcept {
+  int likeliest = 0;
+  for (int i = 1; i < n; ++i)
+    if (x[i] > x[likeliest]) likeliest = i;
+  if (temperature <= 0) return likeliest;
+  const double coldest = 1e-3, top = x[likeliest], scale = 1 / std::fmax(temperature, coldest);
+  double total = 0, mass = 0;
+  for (int i = 0; i < n; ++i) total += std::exp((x[i] - top) * scale);
+  for (int i = 0; i < n; ++i) {
+    mass += std::exp((x[i] - top) * scale);
+    if (mass > share * total) return i;
+  }
+  return n - 1;
+}
+
 void snake(const float* x, const float* alpha, float* y, std::size_t rows, int channels) noexcept {
   for (std::size_t r = 0; r < rows; ++r)
     for (int c = 0; c < channels; ++c) {
@@ -135,7 +156,9 @@ const Table kTable{
     .add = add,
     .multiply = multiply,
     .gate = gate,
+    .gated_tanh = gated_tanh,
     .snake = snake,
+    .draw = draw,
     .noise_row = noise_row,
     .noise_filters = noise_filters,
     .noise_fir = noise_fir,

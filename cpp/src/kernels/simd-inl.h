@@ -392,12 +392,70 @@ void gate(const float* x, float* y, std::size_t rows, int channels) noexcept {
   });
 }
 
+void gated_tanh(const float* x, float* y, std::size_t rows, int channels) noexcept {
+  const V one = hn::Set(kF, 1.0f), limit = hn::Set(kF, 87.0f);
+  map_rows(x, 2 * channels, x + channels, 2 * channels, y, rows, channels, [=](V value, V gate) {
+    const V e = hn::Exp(kF, hn::Min(limit, hn::Neg(gate)));
+    return hn::Div(hn::Tanh(kF, value), hn::Add(one, e));
+  });
+}
+
 void snake(const float* x, const float* alpha, float* y, std::size_t rows, int channels) noexcept {
   const V tiny = hn::Set(kF, 1e-9f);
   map_rows(x, channels, alpha, 0, y, rows, channels, [=](V value, V a) {
     const V sine = hn::Sin(kF, hn::Mul(a, value));
     return hn::Add(value, hn::Div(hn::Mul(sine, sine), hn::Add(a, tiny)));
   });
+}
+
+// ---- choices
+
+constexpr int kChunk = 64;  // weights that are added up before they are compared
+static_assert(kChunk == kDrawSlackFloats);
+
+HWY_INLINE float chunk_sum(const float* weights) noexcept {
+  V sum = hn::LoadU(kF, weights);
+  for (int i = kLanes; i < kChunk; i += kLanes) sum = hn::Add(sum, hn::LoadU(kF, weights + i));
+  return hn::GetLane(hn::SumOfLanes(kF, sum));
+}
+
+int likeliest(const float* x, int n) noexcept {
+  int best = 0;
+  for (int i = 1; i < n; ++i)
+    if (x[i] > x[best]) best = i;
+  return best;
+}
+
+float largest(const float* x, int n) noexcept {
+  V tops = hn::Set(kF, x[0]);
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) tops = hn::Max(tops, hn::LoadU(kF, x + i));
+  if (i < n) {
+    alignas(64) float rest[kLanes];
+    for (int l = 0; l < kLanes; ++l) rest[l] = x[i + l < n ? i + l : 0];
+    tops = hn::Max(tops, hn::Load(kF, rest));
+  }
+  return hn::GetLane(hn::MaxOfLanes(kF, tops));
+}
+
+int draw(const float* x, int n, float temperature, float share, float* weights) noexcept {
+  if (temperature <= 0) return likeliest(x, n);
+  const V top = hn::Set(kF, largest(x, n)), scale = hn::Set(kF, 1 / (temperature > 1e-3f ? temperature : 1e-3f));
+  const auto weight = [=](V v) { return hn::Exp(kF, hn::Mul(hn::Sub(v, top), scale)); };
+  int i = 0;
+  for (; i + kLanes <= n; i += kLanes) hn::StoreU(weight(hn::LoadU(kF, x + i)), kF, weights + i);
+  if (i < n) store_some(kF, weight(load_some(x + i, n - i)), weights + i, n - i);
+  for (i = n; i % kChunk != 0; ++i) weights[i] = 0;
+  const int chunks = i / kChunk;
+  double total = 0, mass = 0;
+  for (int c = 0; c < chunks; ++c) total += chunk_sum(weights + c * kChunk);
+  const double target = share * total;
+  int first = 0;  // of the chunk that holds it
+  for (double next; first + kChunk < n && !((next = mass + chunk_sum(weights + first)) > target); first += kChunk)
+    mass = next;
+  const int last = first + kChunk < n ? first + kChunk - 1 : n - 1;
+  for (i = first; i < last && !((mass += weights[i]) > target);) ++i;
+  return i;
 }
 
 // ---- noise
@@ -514,7 +572,9 @@ constexpr Table kTable{
     .add = add,
     .multiply = multiply,
     .gate = gate,
+    .gated_tanh = gated_tanh,
     .snake = snake,
+    .draw = draw,
     .noise_row = noise_row,
     .noise_filters = noise_filters,
     .noise_fir = noise_fir,

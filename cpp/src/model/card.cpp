@@ -42,7 +42,8 @@ void expect(const Fields& card, Method m, const MethodInfo& got, const MethodInf
 
 void read_methods(Fields& card, Info& info) {
   Fields methods = card.object("methods");
-  for (const Method m : {Method::forward, Method::encode, Method::decode}) {
+  for (const Method m : kEveryMethod) {
+    if (m == Method::prior && !methods.has(name(m))) continue;
     info.methods[static_cast<std::size_t>(m)] = read_method(methods.object(name(m)));
   }
   const int audio = info.channels, hop = info.hop_samples;
@@ -50,6 +51,9 @@ void read_methods(Fields& card, Info& info) {
   expect(card, Method::forward, info.method(Method::forward), {audio, 1, audio, 1});
   expect(card, Method::encode, info.method(Method::encode), {audio, 1, latents, hop});
   expect(card, Method::decode, info.method(Method::decode), {latents, hop, audio, 1});
+  if (methods.has(name(Method::prior))) {
+    expect(card, Method::prior, info.method(Method::prior), {1, hop, latents, hop});
+  }
   const auto late = [&](Method m) { return info.method(m).delay_samples; };
   if (late(Method::forward) != late(Method::encode) + late(Method::decode)) {
     card.refuse("method forward is " + std::to_string(late(Method::forward)) + " samples late, encode and decode are " +

@@ -17,9 +17,9 @@
 namespace ravel::graph {
 namespace {
 
-constexpr const char* kFormatVersions[] = {"1", "2"};  // 2: quantise, codebook, sphere, condition
-constexpr int kMaxNodes = 4096;                        // v2-small has 196
-constexpr int kMaxSpan = 1 << 20;                      // frames of a kernel or a delay
+constexpr const char* kFormatVersions[] = {"1", "2", "3"};  // 2: quantise, codebook, sphere, condition; 3: prior
+constexpr int kMaxNodes = 4096;                             // v2-small has 196
+constexpr int kMaxSpan = 1 << 20;                           // frames of a kernel or a delay
 constexpr int kMaxGroups = 64;
 constexpr int kMaxNoiseBands = 4096;
 constexpr int kMaxInt = std::numeric_limits<int>::max();
@@ -30,6 +30,28 @@ std::string channels(int count) { return std::to_string(count) + (count == 1 ? "
 class Reader {
  public:
   explicit Reader(Tensors& tensors) : tensors_(tensors) {}
+
+  // The node "prior": no op, since what it plays goes into no other node.
+  Prior prior(const json::Value& value) {
+    Fields fields(value, "prior");
+    if (fields.text("op") != "prior") fields.refuse("expects the op prior here");
+    if (fields.text("name") != "prior") fields.refuse("expects the name prior");
+    Prior prior;
+    prior.quantisers = fields.integer("quantisers", 1, kMaxQuantisers);
+    prior.codes = fields.integer("codes", 2, kMaxCodes);
+    prior.noise_node = fields.integer("noise_node", 0, kMaxInt);
+    fields.integer("in", 1, 1);
+    fields.integer("out", prior.quantisers, prior.quantisers);
+    in_prior_ = true;
+    codebooks_ = 0;
+    prior.network = node(fields.at("network"), "prior.network");
+    if (codebooks_ != 1) throw Error(prior.network.name + ": expects one codebook, its first layer");
+    in_prior_ = false;
+    if (!fields.at("listen").as<std::nullptr_t>()) prior.listen = node(fields.at("listen"), "prior.listen");
+    if (!fields.at("speak").as<std::nullptr_t>()) prior.speak = node(fields.at("speak"), "prior.speak");
+    fields.finish();
+    return prior;
+  }
 
   // Nodes to come may, and one of them has to, be conditioned by so many labels.
   void allow_labels(int labels) { labels_ = labels; }
@@ -68,7 +90,9 @@ class Reader {
         {"fill", &Reader::fill},
         {"filtered_noise", &Reader::filtered_noise},
         {"gated_half", &Reader::gated_half},
+        {"gated_tanh", &Reader::gated_tanh},
         {"leaky_relu", &Reader::leaky_relu},
+        {"part", &Reader::part},
         {"product", &Reader::product},
         {"quantise", &Reader::quantise},
         {"repeat", &Reader::repeat},
@@ -113,7 +137,7 @@ class Reader {
       nodes.push_back(node(value, fields.where() + "." + std::to_string(nodes.size())));
       const auto& op = nodes.back().op;
       if (std::holds_alternative<Variational>(op) || std::holds_alternative<Fill>(op) ||
-          std::holds_alternative<Quantise>(op) || std::holds_alternative<Codebook>(op)) {
+          std::holds_alternative<Quantise>(op) || (std::holds_alternative<Codebook>(op) && !in_prior_)) {
         throw Error(nodes.back().name + ": stands in " + fields.where() + ", its op is only for the latent");
       }
     }
@@ -237,6 +261,15 @@ class Reader {
     expect_in(fields, node, std::int64_t{2} * node.out_channels);
     node.op = GatedHalf{};
   }
+  void gated_tanh(Fields& fields, Node& node) {
+    expect_in(fields, node, std::int64_t{2} * node.out_channels);
+    node.op = GatedTanh{};
+  }
+  void part(Fields& fields, Node& node) {
+    if (!in_prior_) fields.refuse("its op is only for a prior");
+    if (node.out_channels > node.in_channels) expect_out(fields, node, node.in_channels);
+    node.op = Part{fields.integer("first", 0, node.in_channels - node.out_channels)};
+  }
   void repeat(Fields& fields, Node& node) {
     const Repeat repeat{fields.integer("times", 1, kMaxChannels)};
     expect_out(fields, node, std::int64_t{repeat.times} * node.in_channels);
@@ -244,6 +277,7 @@ class Reader {
   }
 
   void filtered_noise(Fields& fields, Node& node) {
+    if (in_prior_) fields.refuse("its op is not for a prior");
     FilteredNoise noise;
     noise.bands = fields.integer("bands", 1, kMaxChannels);
     noise.noise_bands = fields.integer("noise_bands", 2, kMaxNoiseBands);
@@ -305,6 +339,7 @@ class Reader {
     auto codebook = codes<Codebook>(fields, node, node.out_channels);
     expect_in(fields, node, codebook.quantisers);
     codebook.offset = tensors_.take_floats(fields.text("offset"), {node.out_channels}, node.name);
+    ++codebooks_;
     node.op = std::move(codebook);
   }
 
@@ -322,7 +357,8 @@ class Reader {
   }
 
   Tensors& tensors_;
-  int count_ = 0, labels_ = 0, conditions_ = 0;
+  int count_ = 0, labels_ = 0, conditions_ = 0, codebooks_ = 0;
+  bool in_prior_ = false;
 };
 
 const std::string& metadata(const safetensors::File& file, const char* key) {
@@ -338,7 +374,7 @@ void check_format(const safetensors::File& file) {
     throw Error("this is a safetensors file of format " + in_quotes(format) + ", not a model of Ravel");
   const std::string& version = metadata(file, "version");
   if (std::find(std::begin(kFormatVersions), std::end(kFormatVersions), version) == std::end(kFormatVersions)) {
-    throw Error("format version " + printable(version) + ": this build reads 1 and 2; update Ravel");
+    throw Error("format version " + printable(version) + ": this build reads 1 to 3; update Ravel");
   }
 }
 
@@ -363,6 +399,44 @@ void expect_rate(const Node& node, int down, int up) {
   if (node.down == down && node.up == up) return;
   throw Error(node.name + ": turns " + std::to_string(node.down) + " frames into " + std::to_string(node.up) +
               ", the card's hop asks for " + std::to_string(down) + " into " + std::to_string(up));
+}
+
+// Where the card's codes are the prior's; else it listens to latents, and speaks them.
+void check_prior(const Prior& prior, const Graph& graph) {
+  const Info& info = graph.info;
+  const auto* network = std::get_if<Serial>(&prior.network.op);
+  const auto* embedding = network == nullptr ? nullptr : std::get_if<Codebook>(&network->layers.front().op);
+  const auto fits = [&](const auto* codes) {
+    return codes != nullptr && codes->quantisers == prior.quantisers && codes->codes == prior.codes;
+  };
+  const std::string numbers =
+      std::to_string(prior.quantisers) + " numbers of " + std::to_string(prior.codes) + " codes";
+  if (!fits(embedding)) throw Error(prior.network.name + ": expects a codebook of " + numbers + " first");
+  expect_rate(prior.network, 1, 1);
+  const std::int64_t logits = std::int64_t{prior.quantisers} * prior.codes;
+  if (prior.network.out_channels != logits) {
+    throw Error(prior.network.name + ": gives " + channels(prior.network.out_channels) + ", expects " +
+                std::to_string(logits));
+  }
+  if (info.quantisers > 0) {
+    if (prior.listen || prior.speak) throw Error("prior: a model with codes has neither listen nor speak");
+    if (prior.codes != info.codes || prior.quantisers < info.quantisers) {
+      throw Error("prior: plays " + numbers + ", the card has " + std::to_string(info.quantisers) + " of " +
+                  std::to_string(info.codes));
+    }
+    return;
+  }
+  if (!prior.listen || !fits(std::get_if<Quantise>(&prior.listen->op))) {
+    throw Error("prior: listen: expects to quantise to " + numbers);
+  }
+  if (!prior.speak || !fits(std::get_if<Codebook>(&prior.speak->op))) {
+    throw Error("prior: speak: expects a codebook of " + numbers);
+  }
+  expect_channels(*prior.listen, info.latents);
+  if (prior.speak->out_channels != info.latents) {
+    throw Error(prior.speak->name + ": gives " + channels(prior.speak->out_channels) + ", the card has " +
+                std::to_string(info.latents) + " latents");
+  }
 }
 
 // The four parts follow from one another and from the card: audio, parameters, played latents, all latents, audio.
@@ -399,20 +473,37 @@ void check_parts(const Graph& graph) {
   agree("channels", graph.back.out_channels, info.channels);
   expect_rate(graph.front, info.hop_samples, 1);
   expect_rate(graph.back, 1, info.hop_samples);
+  const bool told = info.method(Method::prior).in_channels > 0;
+  if (told != graph.prior.has_value()) {
+    throw Error(told ? "card: names the method prior, the graph has none" : "prior: the card has no method prior");
+  }
+  if (!graph.prior) return;
+  check_prior(*graph.prior, graph);
+  agree("the delay of the method prior", (graph.prior->quantisers - 1) * info.hop_samples,
+        info.method(Method::prior).delay_samples);
+}
+
+std::int64_t golden_hops(const std::vector<Tensor>& all, const std::string& name, const Info& info) {
+  const auto tensor = std::find_if(all.begin(), all.end(), [&](const Tensor& t) { return t.name == name; });
+  if (tensor == all.end()) throw Error("golden: tensor " + name + " is not in the file");
+  const std::int64_t hops = tensor->shape.size() == 2 ? tensor->shape[1] : 0;
+  if (hops < 1 || hops > kMaxSpan / info.hop_samples)
+    throw Error("golden: " + name + " has no sensible number of hops");
+  return hops;
 }
 
 Golden read_golden(Tensors& tensors, const std::vector<Tensor>& all, const Info& info) {
-  const auto latents = std::find_if(all.begin(), all.end(), [](const Tensor& t) { return t.name == "golden.latents"; });
-  if (latents == all.end()) throw Error("golden: tensor golden.latents is not in the file");
-  const std::int64_t hops = latents->shape.size() == 2 ? latents->shape[1] : 0;
-  if (hops < 1 || hops > kMaxSpan / info.hop_samples)
-    throw Error("golden: golden.latents has no sensible number of hops");
+  const std::int64_t hops = golden_hops(all, "golden.latents", info);
   const std::int64_t frames = hops * info.hop_samples;
   Golden golden;
   golden.hops = static_cast<int>(hops);
   golden.audio = tensors.take_floats("golden.audio", {info.channels, frames}, "golden");
   golden.latents = tensors.take_floats("golden.latents", {info.method(Method::encode).out_channels, hops}, "golden");
   golden.output = tensors.take_floats("golden.output", {info.channels, frames}, "golden");
+  if (const MethodInfo& prior = info.method(Method::prior); prior.in_channels > 0) {
+    const std::int64_t rows = golden_hops(all, "golden.prior", info);
+    golden.prior = tensors.take_floats("golden.prior", {prior.out_channels, rows}, "golden");
+  }
   return golden;
 }
 
@@ -436,6 +527,8 @@ Graph read(const std::byte* bytes, std::size_t size) {
   if (!graph.info.labels.empty() && reader.conditions() == 0) {
     throw Error("card: names " + std::to_string(graph.info.labels.size()) + " labels, the decoder has no condition");
   }
+  reader.allow_labels(0);
+  if (parts.has("prior")) graph.prior = reader.prior(parts.at("prior"));
   parts.finish();
   check_parts(graph);
   graph.golden = read_golden(tensors, file.tensors, graph.info);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -60,6 +61,10 @@ struct Amplitude {
   float offset = 0;
 };
 struct GatedHalf {};
+struct GatedTanh {};  // tanh of the first half of the channels times the sigmoid of the second
+struct Part {         // channels first .. first + out - 1, for convolutions
+  int first = 0;
+};
 struct Sphere {};  // every frame at the length sqrt(channels)
 struct Repeat {
   int times = 1;
@@ -97,14 +102,23 @@ struct Node {
   int in_channels = 0, out_channels = 0;
   int down = 1, up = 1;  // `down` input frames give `up` output frames
   std::variant<Serial, Combine, Conv1d, Upsample, Delay, LeakyReLU, Snake, Tanh, Amplitude, GatedHalf, Repeat,
-               FilteredNoise, Variational, Fill, Quantise, Codebook, Sphere, Condition>
+               FilteredNoise, Variational, Fill, Quantise, Codebook, Sphere, Condition, GatedTanh, Part>
       op;
+};
+
+// Goes on by itself. Row t of a delay pattern holds number q of frame t - q; a row is drawn from the logits that the
+// network makes of the rows before it.
+struct Prior {
+  int quantisers = 0, codes = 0, noise_node = 0;
+  Node network;                       // rows of numbers, -1 for none, to the next row's logits; begins with a codebook
+  std::optional<Node> listen, speak;  // of continuous latents: quantise what is played, and back
 };
 
 // A golden pair at temperature 0 and seed 0: latents = encode(audio), output = forward(audio) = decode(latents).
 struct Golden {
   int hops = 0;
   std::vector<float> audio, latents, output;  // (channels, frames)
+  std::vector<float> prior;  // likewise: what it plays by itself at temperature 0; empty: there is none
 };
 
 struct Graph {
@@ -113,6 +127,7 @@ struct Graph {
   Node latent;      // latent parameters to played latents
   Node completion;  // played latents to all of them
   Node back;        // decoder, synthesis: latents to audio
+  std::optional<Prior> prior;
   Golden golden;
 };
 

@@ -97,6 +97,14 @@ void check_memory(const Graph& graph) {
     flow = meter.through(*part, flow);
   }
   meter.read(graph.back, flow, 0);
+  if (!graph.prior) return;
+  const Prior& prior = *graph.prior;
+  const std::int64_t rows = std::int64_t{3} * prior.quantisers * prior.quantisers;  // heard, drawn, given
+  meter.add(prior.network, rows + 2 * std::int64_t{prior.codes});
+  meter.read(prior.network, meter.through(prior.network, {1, 0}), 0);
+  for (const auto* latents : {&prior.listen, &prior.speak}) {
+    if (*latents) meter.through(**latents, {1, 0});
+  }
 }
 
 }  // namespace ravel::graph

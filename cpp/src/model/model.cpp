@@ -20,6 +20,7 @@ const char* name(Method method) noexcept {
     case Method::forward: return "forward";
     case Method::encode: return "encode";
     case Method::decode: return "decode";
+    case Method::prior: return "prior";
   }
   return "?";
 }
@@ -80,28 +81,30 @@ std::size_t Model::weight_bytes() const noexcept {
   return script_ ? script::weight_bytes(*script_) : blueprint_->arena.bytes();
 }
 
-std::array<double, 3> Model::selftest() const {
+std::array<double, kEveryMethod.size()> Model::selftest() const {
   if (script_) throw Error(info_.name + ": TorchScript carries no recording to test it with");
   // an engine keeps its model alive, and this one outlives the test
   const std::shared_ptr<const Model> self(std::shared_ptr<const Model>(), this);
   const graph::Golden& golden = golden_->pair;
-  std::array<double, 3> errors{};
-  for (const Method method : {Method::forward, Method::encode, Method::decode}) {
-    const std::vector<float>& x = method == Method::decode ? golden.latents : golden.audio;
-    const std::vector<float>& y = method == Method::encode ? golden.latents : golden.output;
+  const std::vector<float> rest(golden.prior.size());
+  std::array<double, kEveryMethod.size()> errors{};
+  for (const Method method : kEveryMethod) {
+    const MethodInfo& info = info_.method(method);
+    if (info.in_channels == 0) continue;
+    const bool alone = method == Method::prior;
+    const std::vector<float>& x = takes_audio(method) ? golden.audio : alone ? rest : golden.latents;
+    const std::vector<float>& y = gives_audio(method) ? golden.output : alone ? golden.prior : golden.latents;
     Engine engine(self, method);
     engine.set_temperature(0);
+    engine.set_prior_temperature(0);
     std::vector<float> result(y.size());
-    const MethodInfo& info = info_.method(method);
-    const std::size_t in_frames = x.size() / info.in_channels, out_frames = y.size() / info.out_channels;
+    const std::size_t out_frames = y.size() / info.out_channels;
+    const std::size_t hops = out_frames / engine.out_frames(), in_frames = hops * engine.in_frames();
     std::vector<const float*> in(info.in_channels);
     std::vector<float*> out(info.out_channels);
-    for (int hop = 0; hop < golden.hops; ++hop) {
-      for (int c = 0; c < info.in_channels; ++c)
-        in[c] = x.data() + c * in_frames + std::size_t(hop) * engine.in_frames();
-      for (int c = 0; c < info.out_channels; ++c) {
-        out[c] = result.data() + c * out_frames + std::size_t(hop) * engine.out_frames();
-      }
+    for (std::size_t hop = 0; hop < hops; ++hop) {
+      for (int c = 0; c < info.in_channels; ++c) in[c] = x.data() + c * in_frames + hop * engine.in_frames();
+      for (int c = 0; c < info.out_channels; ++c) out[c] = result.data() + c * out_frames + hop * engine.out_frames();
       engine.process(in.data(), out.data(), 1);
     }
     double worst = 0, peak = 1e-9;

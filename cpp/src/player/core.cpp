@@ -36,6 +36,8 @@ Core::Core(const std::shared_ptr<const Model>& model, Method method, const Setti
   const float temperature = board.value(Control::temperature);
   temperature_.jump(std::isnan(temperature) ? model_temperature_ : temperature);
   fill_.jump(board.value(Control::fill));
+  prior_.jump(board.value(Control::prior));
+  prior_temperature_.jump(board.value(Control::prior_temperature));
   for (std::size_t i = 0; i < labels_.size(); ++i) {
     labels_[i].jump(board.labels[i].load());
     engine_.set_label_weight(static_cast<int>(i), labels_[i].now());
@@ -53,6 +55,10 @@ bool Core::follow() noexcept {
   fill_.aim(board_.value(Control::fill), ramp_hops_);
   engine_.set_temperature(temperature_.next());
   engine_.set_fill(fill_.next());
+  prior_.aim(board_.value(Control::prior), ramp_hops_);
+  prior_temperature_.aim(board_.value(Control::prior_temperature), ramp_hops_);
+  engine_.set_prior(prior_.next());
+  engine_.set_prior_temperature(prior_temperature_.next());
   engine_.set_noise(board_.on(Switch::noise));
   const std::int64_t seed = board_.seed.load(std::memory_order_relaxed);
   if (seed != seed_) {
@@ -62,7 +68,7 @@ bool Core::follow() noexcept {
   }
   if (script_) follow_attributes();
   const bool labels_still = follow_labels();
-  return labels_still && temperature_.still() && fill_.still();
+  return labels_still && temperature_.still() && fill_.still() && prior_.still() && prior_temperature_.still();
 }
 
 bool Core::follow_labels() noexcept {

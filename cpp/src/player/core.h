@@ -35,7 +35,7 @@ class Core {
   const Info& info_;  // of the model that the engine holds
   Engine engine_;
   Shaper shaper_;
-  Ramp temperature_, fill_;
+  Ramp temperature_, fill_, prior_, prior_temperature_;
   std::vector<Ramp> labels_;
   std::int64_t seed_ = 0;
   const bool script_;

@@ -262,7 +262,7 @@ struct Player::Impl {
     if (!current) return;
     current->reset();
     if (incoming) incoming->reset();
-    tail_length = tail_left = method == Method::encode ? 0 : std::min(ramp_samples, current->latency());
+    tail_length = tail_left = !gives_audio(method) ? 0 : std::min(ramp_samples, current->latency());
     std::copy(tail.begin(), tail.end(), tail_from.begin());
   }
 
@@ -274,7 +274,7 @@ struct Player::Impl {
   }
 
   void take_input(const float* const* in, int n) noexcept {
-    const bool audio = method != Method::decode;
+    const bool audio = takes_audio(method);
     input_gain.aim(gain(board.value(Control::input_gain_db)), ramp_samples);
     const bool unity = input_gain.still() && input_gain.now() == 1;
     if (!unity) input_gain.next(gains.data(), n);
@@ -340,7 +340,7 @@ struct Player::Impl {
   }
 
   void give_output(float* const* out, int n) noexcept {
-    const bool has_dry = method == Method::forward, audio = method != Method::encode;
+    const bool has_dry = method == Method::forward, audio = gives_audio(method);
     mix.aim(has_dry ? board.value(Control::drywet) : 1.0f, ramp_samples);
     bypass.aim(board.on(Switch::bypass) ? 1.0f : 0.0f, ramp_samples);
     output_gain.aim(audio ? gain(board.value(Control::output_gain_db)) : 1.0f, ramp_samples);

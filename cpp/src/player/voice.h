@@ -45,8 +45,8 @@ class Voice {
   Voice* next = nullptr;  // of those that wait to be freed
 
  private:
-  bool takes_audio() const noexcept { return method_ != Method::decode; }
-  bool gives_audio() const noexcept { return method_ != Method::encode; }
+  bool takes_audio() const noexcept { return ravel::takes_audio(method_); }
+  bool gives_audio() const noexcept { return ravel::gives_audio(method_); }
   int extra_delay() const;
   void plan_audio(int at_least);
   void plan_frames(int at_least);

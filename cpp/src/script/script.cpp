@@ -217,7 +217,7 @@ void describe(Module& module, Info& info) {
                                        : "latents to sound");
     about = {};
   }
-  const auto& [forward, encode, decode] = info.methods;
+  const auto& [forward, encode, decode, prior] = info.methods;
   const bool any = forward.in_channels || encode.in_channels || decode.in_channels;
   require(any, "has the methods " + listed(names) + ", and none that a player plays (forward, encode, decode)" + odd);
   info.channels = forward.in_channels  ? forward.in_channels
@@ -281,9 +281,9 @@ namespace {
 // Runs every method, so that the first call of a player finds the script compiled. True: forward is encode, then decode.
 bool warm_up(const Script& script, const Info& info) {
   PutBackRandom random;
-  const auto& [forward, encode, decode] = info.methods;
+  const auto& [forward, encode, decode, prior] = info.methods;
   const int samples = info.hop_samples * info.call_hops;
-  for (const Method method : {Method::encode, Method::decode}) {
+  for (const Method method : {Method::encode, Method::decode, Method::prior}) {
     const MethodInfo& about = info.method(method);
     if (!about.in_channels) continue;
     Module module = script.copy();
@@ -439,7 +439,7 @@ class Playing final : public engine::Running {
  private:
   std::string known_methods() const {
     std::string line;
-    for (const Method one : {Method::forward, Method::encode, Method::decode}) {
+    for (const Method one : kEveryMethod) {
       if (info_.method(one).in_channels) line += std::string(line.empty() ? " " : ", ") + ravel::name(one);
     }
     return line;

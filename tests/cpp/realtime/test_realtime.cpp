@@ -90,6 +90,8 @@ class Driver {
     engine_.set_scale(0, 2);
     engine_.set_bias(0, 1);
     engine_.set_label_weight(1, 0.5F);
+    engine_.set_prior(0.5F);
+    engine_.set_prior_temperature(2);
   }
 
   void ask() noexcept {
@@ -119,6 +121,8 @@ std::vector<test::SampleFile> sample_files() {
           test::every_op(bf16),
           test::every_op({.quantisers = 3}),
           test::every_op({.labels = 3}),
+          test::every_op({.quantisers = 3, .prior = 4}),
+          test::every_op({.prior = 2, .bf16 = true}),
           test::minimal()};
 }
 
@@ -130,7 +134,8 @@ void for_every_model(Body body) {
     for (const Isa isa : supported_isas()) {
       CAPTURE(name(isa));
       const auto model = Model::parse(bytes.data(), bytes.size(), isa);
-      for (const Method method : {Method::forward, Method::encode, Method::decode}) {
+      for (const Method method : kEveryMethod) {
+        if (model->info().method(method).in_channels == 0) continue;
         CAPTURE(name(method));
         body(model, method);
       }
@@ -240,6 +245,8 @@ struct Playing {
       player.set(Control::drywet, static_cast<float>(block % 2));
       player.set(Control::temperature, static_cast<float>(block % 3));
       player.set(Control::noise_latent, 0.1F);
+      player.set(Control::prior, 0.3F * static_cast<float>(block % 4));
+      player.set(Control::prior_temperature, static_cast<float>(block % 3));
       player.set(Switch::freeze, block % 4 == 0);
       player.set(Switch::morphing, block % 5 == 0);
       player.set_latent(0, {2, 1, 0, block % 2 == 0});
@@ -259,10 +266,10 @@ struct Playing {
 };
 
 TEST_CASE("the player neither allocates nor locks, whatever is turned and swapped") {
-  const auto bytes = test::every_op({.labels = 3}).bytes();
+  const auto bytes = test::every_op({.labels = 3, .prior = 3}).bytes();
   const auto model = Model::parse(bytes.data(), bytes.size());
   const auto other = Model::parse(bytes.data(), bytes.size());
-  for (const Method method : {Method::forward, Method::encode, Method::decode}) {
+  for (const Method method : kEveryMethod) {
     for (const Mode mode : {Mode::inline_, Mode::sliced, Mode::threaded}) {
       for (const double rate_hz : {44100.0, 48000.0, 22050.0}) {
         Playing playing(model, method, mode, rate_hz);
@@ -310,7 +317,7 @@ TEST_CASE("no system call, the first callback included") {
     forbid_system_calls();
     syscall(SYS_getppid);
   }));
-  const auto bytes = test::every_op({.labels = 3}).bytes();
+  const auto bytes = test::every_op({.labels = 3, .prior = 3}).bytes();
   Playing playing(Model::parse(bytes.data(), bytes.size()), Method::forward, Mode::sliced, 48000);
   CHECK(survives([&] {
     forbid_system_calls();

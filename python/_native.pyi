@@ -83,6 +83,8 @@ class Engine:
 
     temperature: float
     fill: float
+    prior: float  # how much of what plays is the prior's, 0 to 1; above 0 only where the model has one
+    prior_temperature: float
     noise: bool
     seed: int
 
@@ -179,7 +181,7 @@ class Player:
     offline: bool
 
     def __init__(self, method: str = "forward") -> None:
-        """`method`: forward, encode or decode."""
+        """`method`: forward, encode, decode or prior."""
 
     def prepare(
         self,
@@ -201,7 +203,7 @@ class Player:
         """automatic, inline, sliced or threaded, from the next prepare on. `core_slices`: 0 is as flat as possible."""
 
     def set_method(self, method: str) -> None:
-        """forward, encode or decode, from the next prepare on."""
+        """forward, encode, decode or prior, from the next prepare on."""
 
     def load(self, model: str | os.PathLike[str] | Model, wait: bool = True) -> None:
         """Load a path or take a Model, and cross-fade to it. What played before plays on until then.
@@ -239,7 +241,7 @@ class Player:
     @property
     def active_mode(self) -> Literal["automatic", "inline", "sliced", "threaded"]: ...
     @property
-    def method(self) -> Literal["forward", "encode", "decode"]: ...
+    def method(self) -> Literal["forward", "encode", "decode", "prior"]: ...
     @property
     def latents(self) -> int: ...
     @property

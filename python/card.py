@@ -13,7 +13,7 @@ from .errors import RavelError
 SUFFIXES = (".ts", ".ravel")
 FORMAT = 1
 ENTRY = "ravel.json"
-RAVEL_FORMATS = (1, 2)  # of the `.ravel`, whose card is one of its parts; 2: codes, spheres, labels
+RAVEL_FORMATS = (1, 2, 3)  # of the `.ravel`, whose card is one of its parts; 2: codes, spheres, labels; 3: a prior
 LARGEST_WEIGHT = 10.0  # of a label, either sign
 HEADER_LIMIT = 100_000_000  # bytes, as in the safetensors library
 
@@ -77,7 +77,7 @@ def _in_ravel(path: Path) -> str:
     if not known:
         raise RavelError(f"{path} has no Ravel card: it was not exported by `ravel export`")
     if version not in map(str, RAVEL_FORMATS):
-        read = " and ".join(map(str, RAVEL_FORMATS))
+        read = f"{RAVEL_FORMATS[0]} to {RAVEL_FORMATS[-1]}"
         raise RavelError(f"{path} has version {version}, this Ravel reads {read}: update Ravel or export again")
     if data != size - 8 - length:
         raise RavelError(f"{path} is cut short or has bytes too many: export it again")

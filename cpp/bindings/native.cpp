@@ -118,7 +118,8 @@ class PyEngine {
   void set_prior(float value) {
     const Turn turn(busy_, "engine");
     if (!(value >= 0 && value <= 1)) throw py::value_error("prior: 0 to 1, got " + std::to_string(value));
-    if (model_->info().method(Method::prior).in_channels == 0) throw py::value_error("prior: the model has none");
+    if (value > 0 && model_->info().method(Method::prior).in_channels == 0)
+      throw py::value_error("prior: the model has none");
     engine_.set_prior(prior_ = value);
   }
   void set_prior_temperature(float value) {

@@ -301,7 +301,7 @@ void bind_player(py::module_& m) {
   py::class_<PyPlayer>(m, "Player", py::module_local(),
                        "A model behind any block size, rate and channel count, with a performer's controls: what every "
                        "host runs. Late by exactly latency_samples.")
-      .def(py::init<const std::string&>(), "method"_a = "forward", "`method`: forward, encode or decode.")
+      .def(py::init<const std::string&>(), "method"_a = "forward", "`method`: forward, encode, decode or prior.")
       .def("prepare", &PyPlayer::prepare, "sample_rate_hz"_a, "max_block"_a = 512, "fixed_block"_a = 0,
            "in_channels"_a = py::none(), "out_channels"_a = py::none(), "offline"_a = false,
            "Begin from silence for a host; the latency is constant until the next prepare. `max_block`: longer calls "
@@ -310,7 +310,8 @@ void bind_player(py::module_& m) {
            "time, a worker is waited for.")
       .def("set_mode", &PyPlayer::set_mode, "mode"_a, "core_slices"_a = 0,
            "automatic, inline, sliced or threaded, from the next prepare on. `core_slices`: 0 is as flat as possible.")
-      .def("set_method", &PyPlayer::set_method, "method"_a, "forward, encode or decode, from the next prepare on.")
+      .def("set_method", &PyPlayer::set_method, "method"_a,
+           "forward, encode, decode or prior, from the next prepare on.")
       .def("load", &PyPlayer::load, "model"_a, "wait"_a = true,
            "Load a path or take a Model, and cross-fade to it. `wait`: raise Error when it cannot be used; else that "
            "is a message. What played before plays on either way.")
@@ -329,7 +330,7 @@ void bind_player(py::module_& m) {
       .def_property_readonly("wants_prepare", &PyPlayer::wants_prepare,
                              "A model that came later needs more latency than the last prepare found.")
       .def_property_readonly("active_mode", &PyPlayer::active_mode, "inline, sliced or threaded, as it runs.")
-      .def_property_readonly("method", &PyPlayer::method, "forward, encode or decode, as it runs.")
+      .def_property_readonly("method", &PyPlayer::method, "forward, encode, decode or prior, as it runs.")
       .def_property_readonly("latents", &PyPlayer::latents, "Latents of the model; 0 without one.")
       .def_property_readonly("in_channels", &PyPlayer::in_channels, "Of process, since the last prepare.")
       .def_property_readonly("out_channels", &PyPlayer::out_channels, "Of process, since the last prepare.")

@@ -235,8 +235,8 @@ void fill_golden(SampleFile& file, int channels) {
   file.tensor("golden.output").values = flat(reference(graph.back, reference(graph.completion, latents)));
   if (!graph.prior) return;
   Signal played = alone(*graph.prior, {}, graph.golden.hops, 1, 0);
+  played.resize(static_cast<std::size_t>((graph.prior->speak ? *graph.prior->speak : graph.completion).in_channels));
   if (graph.prior->speak) played = reference(*graph.prior->speak, played);
-  played.resize(latents.size());
   file.tensor("golden.prior").values = flat(played);
 }
 
@@ -276,8 +276,9 @@ json prior(Builder& build, const SampleOptions& o, int latents) {
                {"network", build.serial("prior.network", layers)}});
   node["listen"] = node["speak"] = nullptr;
   if (o.quantisers > 0) return node;
-  node["listen"] = build.quantise("prior.listen", latents, count, o.codes);
-  node["speak"] = build.codebook("prior.speak", latents, count, o.codes);
+  const int there = std::min(count, latents);
+  node["listen"] = build.quantise("prior.listen", latents, there, o.codes);
+  node["speak"] = build.codebook("prior.speak", latents, there, o.codes);
   along_axes(build.file.tensor("prior.listen.codebook"));
   build.file.tensor("prior.speak.codebook").values = build.file.tensor("prior.listen.codebook").values;
   return node;

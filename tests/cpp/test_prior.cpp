@@ -29,9 +29,9 @@ struct Sample {
   graph::Graph graph;  // its tensors lie in the bytes
 };
 
-// Codes, with more quantisers than are played; and continuous latents.
+// Codes, and continuous latents: fewer of both are played than the prior knows.
 const SampleOptions kCodes{.bands = 2, .width = 2, .quantisers = 3, .codes = 21, .prior = 5};
-const SampleOptions kLatents{.channels = 2, .bands = 2, .width = 2, .kept = 3, .codes = 7, .prior = 3};
+const SampleOptions kLatents{.channels = 2, .bands = 2, .width = 2, .kept = 3, .codes = 7, .prior = 4};
 
 const std::vector<Sample>& samples() {
   static const std::vector<Sample> all = [] {
@@ -99,9 +99,9 @@ void check_close(const Audio& got, const Signal& want) {
 
 // Numbers as the decoder takes them: the first of them, or latents.
 Signal spoken(const Sample& sample, Signal numbers) {
-  if (sample.graph.prior->speak) return reference(*sample.graph.prior->speak, numbers);
-  numbers.resize(static_cast<std::size_t>(sample.graph.info.quantisers));
-  return numbers;
+  const auto& speak = sample.graph.prior->speak;
+  numbers.resize(static_cast<std::size_t>((speak ? *speak : sample.graph.completion).in_channels));
+  return speak ? reference(*speak, numbers) : numbers;
 }
 
 }  // namespace

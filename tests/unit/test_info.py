@@ -172,7 +172,7 @@ def one_line(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"metadata": {"version": "3"}}, "has version 3, this Ravel reads 1 and 2: update Ravel"),
+        ({"metadata": {"version": "4"}}, "has version 4, this Ravel reads 1 to 3: update Ravel"),
         ({"metadata": {"format": "pt"}}, "has no Ravel card"),
         ({"metadata": {"card": "{"}}, "damaged card"),
         ({"metadata": {"card": "[" * 100_000}}, "damaged card"),

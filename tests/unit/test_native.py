@@ -442,7 +442,7 @@ BAD_FILES: dict[str, tuple[Change, str]] = {
     "a JPEG": (lambda d: b"\xff\xd8\xff\xe0\x00\x10JFIF" + d[10:], "JPEG"),
     "not JSON": (lambda d: d[:8] + b"[" + d[9:], "not a .ravel file"),
     "another format": (metadata(format="pickle"), "format"),
-    "a later version": (metadata(version="3"), "version"),
+    "a later version": (metadata(version="4"), "version"),
     "no graph": (with_header(lambda h: h["__metadata__"].pop("graph")), "graph"),
     "no card": (with_header(lambda h: h["__metadata__"].pop("card")), "card"),
     "a card that is no JSON": (metadata(card="{"), "card"),

@@ -97,7 +97,7 @@ class Compiler {
     first.first = 1;  // so that the zeros after a reset are none
     Value x = append_map(std::move(first), layers.front().out_channels);
     for (std::size_t i = 1; i < layers.size(); ++i) x = emit(layers[i], x);
-    const int given = prior.speak ? prior.quantisers : completion.in_channels;  // of a model with fewer quantisers
+    const int given = (prior.speak ? *prior.speak : completion).in_channels;  // fewer than it knows, of a small export
     x = draw(prior, x, {raw_buffer(pattern.signal), given, noise}, heard, warmth);
     if (prior.speak) {
       Op speak = looked_up(*prior.speak, std::get<graph::Codebook>(prior.speak->op), x);

@@ -426,13 +426,18 @@ void check_prior(const Prior& prior, const Graph& graph) {
     }
     return;
   }
-  if (!prior.listen || !fits(std::get_if<Quantise>(&prior.listen->op))) {
-    throw Error("prior: listen: expects to quantise to " + numbers);
+  // of the first numbers only, where fewer latents are played
+  const auto fits_first = [&](const auto* codes) {
+    return codes != nullptr && codes->quantisers <= prior.quantisers && codes->codes == prior.codes;
+  };
+  if (!prior.listen || !fits_first(std::get_if<Quantise>(&prior.listen->op))) {
+    throw Error("prior: listen: expects the op quantise, to at most " + numbers);
   }
-  if (!prior.speak || !fits(std::get_if<Codebook>(&prior.speak->op))) {
-    throw Error("prior: speak: expects a codebook of " + numbers);
+  if (!prior.speak || !fits_first(std::get_if<Codebook>(&prior.speak->op))) {
+    throw Error("prior: speak: expects the op codebook, for at most " + numbers);
   }
   expect_channels(*prior.listen, info.latents);
+  expect_channels(*prior.speak, prior.listen->out_channels);
   if (prior.speak->out_channels != info.latents) {
     throw Error(prior.speak->name + ": gives " + channels(prior.speak->out_channels) + ", the card has " +
                 std::to_string(info.latents) + " latents");

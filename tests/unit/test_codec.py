@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 import sys
@@ -22,7 +23,11 @@ pytest.importorskip("constriction")
 from python import _native as native
 from python import codec
 from python.cli import run_verb
-from python.codec import Codec, Header, Statistics, coded, compress, decoded, estimate, expand
+from python.codec import Codec, Header, compress, expand
+from python.coding import container
+from python.coding.compression import STEP, checksum
+from python.coding.statistics import TOTAL, Adaptive, Numbers, Statistics
+from python.coding.stored import content_hash
 from python.errors import RavelError
 from python.streaming import deploy, graph
 from tests.networks import CODES, KEPT, trained
@@ -30,8 +35,16 @@ from tests.networks import CODES, KEPT, trained
 RATE, HOP = 44100, 128
 GOLDEN = (808, 2255207052)  # bytes and CRC-32 of a stream
 
+OF_VERSION_1 = (  # two quantisers of 60 frames, two streams
+    "QdUec836zQdm?RbWMyn3Iv^rrWo&G3A}k;xXkl|`B03-<FfcGMFfcGMFfcGMFfcGMFfcGMFfcGMFfcGMFfcGMFfcGMFfcGMFfcGMFfcG"
+    "MFfcGMFfcGMFfcGMFfcGMA}k;xb75_8Y-L|^VRU6*XnG<#AT&5IFfc42B4cP_Zf<34b0Rt*GAtk>W^!R|Wpg4rAU7~DFf1S<Xm4<HB03"
+    ";8Ff1S<b98cLVQq6FIv_GEAR=^OVr*q|B03;4EFdCtd2M2EY;z(yATc&9AR=sUcV%;QB03;2EFdCtbY*ZNIv_AEFf1S<Zgp*9WpZ<0V{"
+    "&6NG9o%4F*Y<gH8eLkHaRRHB5+}OY;R#?Ut)Q5Wpg4rATcs9eLx9G0ifh~|De+sY>>kiYdLH&uo!Kz1UPM=<QH6^;~E2w7c085owww2&"
+    "zRDw8B<)USE~3z6;a+~#wN=o1<|BJi=<yr<w@{K#STW|`+Hx)q3(t%rfTuJ>G}W>7A99swk-O_sJe1C^~M_L--BLz_6g$<GLSDfh5"
+)
 
-def drawn(tables: int = 3, hops: int = 3000, streams: int = 1, symbols: int = 50, seed: int = 0) -> codec.Numbers:
+
+def drawn(tables: int = 3, hops: int = 3000, streams: int = 1, symbols: int = 50, seed: int = 0) -> Numbers:
     """Numbers of a skewed source."""
     draw = np.random.default_rng(seed)
     return np.minimum(draw.geometric(0.1, (tables, hops, streams)) - 1, symbols - 1).astype(np.int32)
@@ -48,9 +61,10 @@ def test_what_is_decoded_is_what_was_coded(data: st.DataObject) -> None:
     draw = np.random.default_rng(data.draw(st.integers(0, 99)))
     spread = data.draw(st.sampled_from([1, symbols // 2 + 1, symbols]))  # one symbol only, some, all
     numbers = draw.integers(0, spread, (tables, hops, streams)).astype(np.int32)
-    stream = coded(numbers, symbols)
-    assert np.array_equal(decoded(stream, tables, hops, streams, symbols), numbers)
-    assert 8 * len(stream) <= estimate(numbers, symbols).sum() * 1.001 + 96
+    coder = Adaptive(symbols)
+    stream = coder.coded(numbers)
+    assert np.array_equal(coder.decoded(stream, tables, hops, streams), numbers)
+    assert 8 * len(stream) <= coder.estimate(numbers).sum() * 1.001 + 96
 
 
 def test_frequencies_are_whole_and_shares_exact() -> None:
@@ -60,10 +74,10 @@ def test_frequencies_are_whole_and_shares_exact() -> None:
         found = statistics.frequencies(0)
         assert found.dtype == np.int64
         assert found.min() >= 1
-        assert found.sum() == codec.TOTAL
+        assert found.sum() == TOTAL
         exact = statistics.shares(0).astype(np.float32)
-        assert np.array_equal(exact.astype(np.float64) * codec.TOTAL, found)
-        assert np.array_equal(exact.cumsum(dtype=np.float32) * codec.TOTAL, found.cumsum())
+        assert np.array_equal(exact.astype(np.float64) * TOTAL, found)
+        assert np.array_equal(exact.cumsum(dtype=np.float32) * TOTAL, found.cumsum())
 
 
 def test_the_rate_is_that_of_the_source() -> None:
@@ -71,21 +85,31 @@ def test_the_rate_is_that_of_the_source() -> None:
     numbers = drawn(hops=20000)
     share = np.bincount(numbers.ravel(), minlength=50) / numbers.size
     entropy = -(share[share > 0] * np.log2(share[share > 0])).sum() * numbers.size
-    assert entropy <= 8 * len(coded(numbers, 50)) <= 1.02 * entropy
-    assert estimate(numbers, 50).sum() <= 1.02 * entropy
+    assert entropy <= 8 * len(Adaptive(50).coded(numbers)) <= 1.02 * entropy
+    assert Adaptive(50).estimate(numbers).sum() <= 1.02 * entropy
 
 
 def test_streams_are_the_same_everywhere() -> None:
     """Written on one machine, read on another: these bytes may never change."""
     numbers = (np.arange(1200) ** 2 % 97 % 64).reshape(2, 300, 2).astype(np.int32)
-    stream = coded(numbers, 64)
+    stream = Adaptive(64).coded(numbers)
     assert (len(stream), zlib.crc32(stream)) == GOLDEN
+
+
+def test_files_of_version_1_are_read(tmp_path: Path) -> None:
+    (tmp_path / "old.rvl").write_bytes(base64.b85decode(OF_VERSION_1))
+    header, payload = container.read(tmp_path / "old.rvl")
+    assert (header.model, header.statistics, header.prior, header.labels) == ("cello", "adaptive", "", [])
+    numbers = (np.arange(240) ** 2 % 97 % 16).reshape(2, 60, 2)
+    assert np.array_equal(expand(header, payload), numbers)
+    container.write(tmp_path / "new.rvl", header, payload)  # what needs nothing newer stays of version 1
+    assert (tmp_path / "new.rvl").read_bytes() == (tmp_path / "old.rvl").read_bytes()
 
 
 def test_other_statistics_destroy_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """One count that differs by one: what the header's checksum of the numbers is for."""
     numbers = drawn()
-    stream = coded(numbers, 50)
+    stream = Adaptive(50).coded(numbers)
     original = Statistics.__init__
 
     def other(self: Statistics, tables: int, symbols: int) -> None:
@@ -93,7 +117,7 @@ def test_other_statistics_destroy_a_stream(monkeypatch: pytest.MonkeyPatch) -> N
         self.counts[0, 3] += 1
 
     monkeypatch.setattr(Statistics, "__init__", other)
-    header = Header("m", "h", RATE, 1, 1, 3000, 1, 3, 50, 0, 0.0, codec._checksum(numbers), len(stream))
+    header = Header("m", "h", RATE, 1, 1, 3000, 1, 3, 50, 0, 0.0, checksum(numbers), len(stream))
     with pytest.raises(RavelError, match="is not understood"):
         expand(header, stream)
 
@@ -150,7 +174,7 @@ def test_the_decoded_file_is_the_decoded_codes(make: Make, tmp_path: Path, model
     stereo = np.repeat(x, 2, axis=0) if channels == 1 else x
     x = stereo[None] if model_channels == 2 else x[:, None]
     codes = native.Engine(loaded, "encode", len(x)).process(x)
-    read, payload = codec.read(tmp_path / "a.rvl")
+    read, payload = container.read(tmp_path / "a.rvl")
     assert np.array_equal(expand(read, payload).transpose(2, 0, 1), codes), "codes"
     y = native.Engine(loaded, "decode", len(x)).process(codes)
     y = y[:, 0] if model_channels == 1 else y[0].mean(0, keepdims=True) if channels == 1 else y[0]
@@ -211,10 +235,10 @@ def test_continuous_latents_are_coded_in_steps(make: Make, tmp_path: Path) -> No
     values = 20 * values  # about unit variance, as trained ones have
     result = compress(values, header)
     back = expand(result.header, result.payload)
-    assert np.abs(back - values).max() <= codec.STEP / 2 * 1.0001
+    assert np.abs(back - values).max() <= STEP / 2 * 1.0001
     low = compress(values, header, kbps=0.5 * result.kbps)
     assert low.kbps <= 0.5 * result.kbps
-    assert low.header.step > codec.STEP
+    assert low.header.step > STEP
     with pytest.raises(RavelError, match="this model has no codes; --kbps chooses its steps"):
         compress(values, header, quantisers=2)
     model, source = make("low"), tmp_path / "in.wav"
@@ -287,22 +311,33 @@ def test_a_changed_byte_says_so(rvl: Path, make: Make, capsys: pytest.CaptureFix
         ("payload_bytes", "many", "is damaged"),
         ("hash", "0" * 64, "was made with another model"),
         ("title", "x", "is damaged"),
+        ("statistics", "prior", "is damaged"),
+        ("statistics", "other", "is damaged"),
+        ("prior", "0" * 64, "is damaged"),
+        ("labels", [1.0], "does not fit its model"),
+        ("labels", [11.0], "is damaged"),
+        ("labels", ["cello"], "is damaged"),
+        ("labels", 1.0, "is damaged"),
     ],
 )
 def test_a_header_that_lies_with_a_right_checksum(
     rvl: Path, make: Make, field: str, value: Any, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    header, payload = codec.read(rvl)
-    text = json.dumps(asdict(header) | {field: value}).encode()
-    content = codec.MAGIC + struct.pack("<I", len(text)) + text + payload
+    header, payload = container.read(rvl)
+    about = asdict(header) | {field: value}
+    version = b"1" if about["statistics"] == "adaptive" and not about["labels"] and field != "prior" else b"2"
+    if version == b"1":
+        about = {name: entry for name, entry in about.items() if name not in container.OF_2}
+    text = json.dumps(about).encode()
+    content = container.MAGIC + version + struct.pack("<I", len(text)) + text + payload
     rvl.write_bytes(content + struct.pack("<I", zlib.crc32(content)))
     assert line in refused(rvl, make, capsys)
 
 
 def test_payloads_that_no_coder_made(rvl: Path, make: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    header, payload = codec.read(rvl)
+    header, payload = container.read(rvl)
     for junk in (b"", b"\xff" * len(payload), b"\0" * 8, payload[4:]):
-        codec.write(rvl, replace(header, payload_bytes=len(junk)), junk)
+        container.write(rvl, replace(header, payload_bytes=len(junk)), junk)
         assert "is not understood" in refused(rvl, make, capsys)
 
 
@@ -320,7 +355,7 @@ def test_the_hash_is_of_what_is_played(make: Make, tmp_path: Path) -> None:
     renamed, other = tmp_path / "renamed.ravel", tmp_path / "other.ravel"
     renamed.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
     other.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    assert codec.content_hash(renamed) == codec.content_hash(make()) != codec.content_hash(other)
+    assert content_hash(renamed) == content_hash(make()) != content_hash(other)
 
 
 @pytest.mark.parametrize(

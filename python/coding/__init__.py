@@ -1,0 +1,1 @@
+"""What is inside a `.rvl`: its container, and the whole-number statistics by which its numbers are coded."""

@@ -10,28 +10,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RavelError
 from .statistics import TOTAL, Frequencies
+from .tables import GATE, LOGIT, MASS, STEP, WIDEST_GATE, mass_table, tanh_table
 
 Floats = NDArray[np.floating]
 Layer = tuple[Floats, Floats]  # weight (out, kernel, in / groups) and bias
 Whole = NDArray[np.float64]  # whole numbers
 Dense = tuple[Whole, Whole]  # weight (in, out) and bias
 
-# bits after the point: of activations, weights, a gate's input, tanh, logits, e to a logit
-ACTIVATION, WEIGHT, STEP, GATE, LOGIT, MASS = 10, 16, 9, 12, 8, 24
+ACTIVATION, WEIGHT = 10, 16  # bits after the point
 PRODUCT = ACTIVATION + WEIGHT
 GATED = 2 * GATE + 1  # tanh times the sigmoid, which is (1 + tanh) / 2
 EXACT = 1 << 53
-WIDEST_GATE = 8  # tanh is 1 beyond, by all bits that count
-LARGEST = 1 << 9  # an activation before the outputs; trained ones are below 30
+LARGEST = 1 << 9  # an activation before the outputs; a trained one is below 30
 BLOCK = 64  # rows at once, at most
 INVERSE = 34  # bits of a share
+CONSTANTS = (ACTIVATION, WEIGHT, STEP, GATE, LOGIT, MASS, WIDEST_GATE, LARGEST, INVERSE, TOTAL)
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,14 @@ class IntegerPrior:
         self.entry = dense(w.entry, PRODUCT, PRODUCT - ACTIVATION)
         half = np.repeat([1.0, 0.5], self.channels)  # the sigmoid is a tanh of half its input
         self.dilated = [
-            dense((b[0] * half[:, None, None], b[1] * half), PRODUCT, PRODUCT - STEP, WIDEST_GATE << STEP)
-            for b in w.dilated
+            dense((weight * half[:, None, None], bias * half), PRODUCT, PRODUCT - STEP, WIDEST_GATE << STEP)
+            for weight, bias in w.dilated
         ]
         self.mixing = [dense(b, GATED + WEIGHT, GATED + WEIGHT - ACTIVATION) for b in w.mixing]
         # five times the leaky ReLU is whole; the weights behind it are divided by 5
         self.hidden, self.narrow = (
-            dense((b[0] / np.float64(5), b[1]), PRODUCT, PRODUCT - ACTIVATION) for b in (w.hidden, w.narrow)
+            dense((weight.astype(np.float64) / 5, bias), PRODUCT, PRODUCT - ACTIVATION)
+            for weight, bias in (w.hidden, w.narrow)
         )
         last, bias = dense(w.last, PRODUCT, PRODUCT - LOGIT)
         self.last = last.reshape(self.rank, self.quantisers, self.codes).transpose(1, 0, 2).copy()
@@ -104,11 +104,11 @@ class IntegerPrior:
         books = np.abs(self.embedding[:-1]).reshape(self.quantisers, -1).max(1)
         row = int(books.sum() + np.abs(self.offset).max())
         found = {"embedding": row, "entry": _peak(self.entry, row)}
-        skip, kept = LARGEST << ACTIVATION, found["entry"] >> PRODUCT - ACTIVATION
+        skip, kept = LARGEST << ACTIVATION, found["entry"] >> (PRODUCT - ACTIVATION)
         for i, (dilated, mixing) in enumerate(zip(self.dilated, self.mixing)):
             found[f"dilated.{i}"] = _peak(dilated, kept + 1)
             found[f"mixing.{i}"] = _peak(mixing, 1 << GATED)
-            kept += 1 + (_peak(mixing, 1 << GATED) >> GATED + WEIGHT - ACTIVATION)
+            kept += 1 + (_peak(mixing, 1 << GATED) >> (GATED + WEIGHT - ACTIVATION))
         found |= {"hidden": _peak(self.hidden, 5 * skip), "narrow": _peak(self.narrow, 5 * skip)}
         outputs = (np.abs(self.last).sum(1).max(), np.abs(self.last_bias).max())
         return found | {"last": int(outputs[0]) * skip + int(outputs[1])}
@@ -153,7 +153,7 @@ class IntegerPrior:
 
     def _fingerprint(self) -> str:
         """Of all whole numbers that a distribution depends on."""
-        digest = hashlib.sha256(repr((self.dilations, self.embedding.shape, self.last.shape)).encode())
+        digest = hashlib.sha256(repr((CONSTANTS, self.dilations, self.embedding.shape, self.last.shape)).encode())
         layers = [self.entry, *self.dilated, *self.mixing, self.hidden, self.narrow]
         parts = [self.embedding, self.offset, *(part for layer in layers for part in layer), self.last, self.last_bias]
         for part in [*parts, self.tanh, self.mass.astype(np.float64)]:
@@ -171,7 +171,7 @@ def whole(x: Floats, bits: int) -> Whole:
 def dense(layer: Layer, bits: int, shift: int, offset: int = 0) -> Dense:
     """A layer whose products have so many bits after the point; half of what `shift` drops is in its bias."""
     weight, bias = layer
-    half = float(1 << shift - 1)
+    half = float(1 << (shift - 1))
     return whole(weight.reshape(len(weight), -1).T, WEIGHT).copy(), whole(bias, bits) + half + float(offset << shift)
 
 
@@ -196,37 +196,3 @@ def _clipped(x: Whole) -> Whole:
 
 def _peak(layer: Dense, largest: int) -> int:
     return int(np.abs(layer[0]).sum(0).max()) * largest + int(np.abs(layer[1]).max())
-
-
-# -- tables of whole numbers ---------------------------------------------------------------------------------------
-
-FINE = 96  # bits of what tables are made from
-
-
-def decay(steps_bits: int) -> int:
-    """e to the -2^-steps_bits, times 2^FINE, by its series."""
-    term = total = 1 << FINE
-    for n in range(1, 40):
-        term = -term // (n << steps_bits)
-        total += term
-    return total
-
-
-def powers(base: int, count: int) -> list[int]:
-    """1, base, base^2... of a number times 2^FINE."""
-    return list(accumulate(range(count - 1), lambda power, _: power * base >> FINE, initial=1 << FINE))
-
-
-def tanh_table() -> Whole:
-    """tanh((i - middle) / 2^STEP) * 2^GATE for i from 0, where middle / 2^STEP is WIDEST_GATE."""
-    one = 1 << FINE
-    squared = powers(decay(STEP - 1), (WIDEST_GATE << STEP) + 1)  # e^(-2x)
-    half = [((one - e << GATE + 1) // (one + e) + 1) >> 1 for e in squared]
-    return np.array([-t for t in half[:0:-1]] + half, np.float64)
-
-
-def mass_table() -> NDArray[np.int64]:
-    """e^(-i / 2^LOGIT) * 2^MASS for i from 0 to the first that is 0."""
-    count = MASS + 1 << LOGIT  # 2^-MASS / 2 comes before
-    table = [(e >> FINE - MASS - 1) + 1 >> 1 for e in powers(decay(LOGIT), count)]
-    return np.array(table[: table.index(0) + 1], np.int64)

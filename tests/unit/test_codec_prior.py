@@ -1,0 +1,493 @@
+"""The codec with a prior: whole numbers that no machine computes differently, what they cost, files that need them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("constriction")
+
+from python import _native as native
+from python import codec
+from python.cli import run_verb
+from python.codec import Codec, compress, expand
+from python.coding import container
+from python.coding.integer_prior import BLOCK, EXACT, IntegerPrior, Weights
+from python.coding.predicted import Predicted
+from python.coding.statistics import TOTAL, Numbers
+from python.coding.stored import content_hash, prior_in
+from python.coding.tables import mass_table, tanh_table
+from python.errors import RavelError
+from python.model.prior import Prior, PriorConfig
+from python.streaming import deploy, graph
+from tests.integer_network import rows, weights
+from tests.networks import CODES, KEPT, QUANTISERS, trained
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = ("a757a7d380a8a2392c49c1a72db7d10e", "596854e183beed02a23875e3fd168ecc")  # of tests/integer_network.py
+GOLDEN_STREAM = (360, 1448975166)  # bytes and CRC-32
+OPENBLAS = ("Prescott", "Haswell", "Zen", "SkylakeX")
+
+
+# -- whole numbers, by hand --------------------------------------------------
+
+
+@cache
+def e_to(x: Fraction) -> Decimal:
+    with localcontext(prec=40):
+        return (Decimal(x.numerator) / Decimal(x.denominator)).exp()  # rounded correctly, by its definition
+
+
+@cache
+def tanh(k: int) -> int:
+    """4096 tanh(k / 512), rounded."""
+    with localcontext(prec=40):
+        e = e_to(Fraction(-abs(k), 256))
+        return int(math.copysign(int(4096 * (1 - e) / (1 + e) + Decimal("0.5")), k))
+
+
+@cache
+def mass(down: int) -> int:
+    """2^24 e^(-down / 256), rounded."""
+    return int(e_to(Fraction(-down, 256)) * 2**24 + Decimal("0.5"))
+
+
+class ByHand:
+    """The same network in Python's integers and fractions, one row at a time over its whole past."""
+
+    def __init__(self, of: Weights) -> None:
+        self.of = of
+        self.peaks: dict[str, int] = {}
+
+    def frequencies(self, rows: list[list[int]]) -> list[list[list[int]]]:
+        w, signals = self.of, [[] for _ in self.of.dilations]
+        channels, found = w.embedding.shape[2], []
+        for row in rows:
+            heard = [[units(v, 10) for v in w.embedding[q, n].tolist()] for q, n in enumerate(row) if n >= 0]
+            x = [sum(column) for column in zip([units(v, 10) for v in w.offset.tolist()], *heard)]
+            h = self.dense("entry", x, w.entry, 26, 16)
+            for i, dilation in enumerate(w.dilations):
+                signal, now = signals[i], h[:channels]
+                past = signal[-dilation] if len(signal) >= dilation else [0] * channels
+                signal.append(now)
+                halved = np.repeat([1.0, 0.5], channels)
+                weight, bias = w.dilated[i]
+                gates = (weight * halved[:, None, None], bias * halved)
+                gates = self.dense(f"dilated.{i}", past + now, gates, 26, 17)
+                t = [tanh(max(-4096, min(4096, k))) for k in gates]
+                product = [a * (4096 + b) for a, b in zip(t[:channels], t[channels:])]
+                h = [a + b for a, b in zip(h, self.dense(f"mixing.{i}", product, w.mixing[i], 41, 31))]
+            hidden = self.dense("hidden", leaky(h[channels:]), w.hidden, 26, 16, 5)
+            narrow = [clipped(x) for x in self.dense("narrow", leaky(hidden), w.narrow, 26, 16, 5)]
+            found.append(self.outputs(narrow))
+        return found
+
+    def outputs(self, narrow: list[int]) -> list[list[int]]:
+        weight, bias = self.of.last
+        codes, rank, found = self.of.embedding.shape[1], weight.shape[2], []
+        for q in range(self.of.embedding.shape[0]):
+            here = slice(q * codes, (q + 1) * codes)
+            logits = self.dense("last", narrow[q * rank : (q + 1) * rank], (weight[here], bias[here]), 26, 18)
+            masses = [mass(max(logits) - x) for x in logits]
+            share = ((TOTAL - codes) << 34) // sum(masses)
+            frequencies = [1 + (m * share >> 34) for m in masses]
+            frequencies[logits.index(max(logits))] += TOTAL - sum(frequencies)
+            found.append(frequencies)
+        return found
+
+    def dense(self, name: str, x: list[int], layer: Any, bits: int, shift: int, by: int = 1) -> list[int]:
+        weight, bias = layer
+        out = []
+        for taps, offset in zip(weight.reshape(len(weight), -1).tolist(), bias.tolist()):
+            terms = [units(Fraction(v) / by, 16) * a for v, a in zip(taps, x, strict=True)] + [units(offset, bits)]
+            self.peaks[name] = max(self.peaks.get(name, 0), sum(map(abs, terms)))
+            out.append((sum(terms) + (1 << (shift - 1))) >> shift)
+        return out
+
+
+def units(x: float | Fraction, bits: int) -> int:
+    return round(Fraction(x) * 2**bits)
+
+
+def leaky(x: list[int]) -> list[int]:
+    return [max(5 * v, v) for v in map(clipped, x)]
+
+
+def clipped(x: int) -> int:
+    return max(-(512 << 10), min(512 << 10, x))
+
+
+@pytest.mark.parametrize("loudness", [0.3, 1.0, 6.0, 40.0])
+def test_the_frequencies_are_those_of_python_s_integers(loudness: float) -> None:
+    """Gates that are shut, wide open and between, activations that are clipped: every sum within what is promised."""
+    network = weights(loudness=loudness)
+    prior, hand = IntegerPrior(network), ByHand(network)
+    heard = rows(24, 1, 3, 7)
+    found = prior.frequencies(prior.logits(heard, prior.begin(1), 3))
+    assert found[:, 0].tolist() == hand.frequencies(heard[:, 0].tolist())
+    promised = prior.magnitudes()
+    assert all(hand.peaks[name] <= promised[name] < EXACT for name in hand.peaks)
+    assert set(promised) == {"embedding", *hand.peaks}
+
+
+def test_tables_are_the_nearest_whole_numbers() -> None:
+    table = tanh_table()
+    assert len(table) == 2 * 4096 + 1
+    assert [tanh(k) for k in range(-4096, 4097, 7)] == table[::7].astype(int).tolist()
+    table = mass_table()
+    assert [mass(k) for k in range(0, len(table), 5)] == table[::5].tolist()
+    assert (table[0], table[-1], table[-2]) == (1 << 24, 0, 1)
+
+
+def test_weights_that_could_leave_the_exact_numbers_are_refused() -> None:
+    for name, factor in (("entry", 1e9), ("hidden", 1e9), ("last", 1e9)):
+        weight, bias = getattr(weights(), name)
+        with pytest.raises(RavelError, match=f"the weights of {name} are too large to be coded with"):
+            IntegerPrior(replace(weights(), **{name: (weight * np.float32(factor), bias)}))
+    network = weights()
+    broken = np.array(network.offset)
+    broken[1] = np.nan
+    with pytest.raises(RavelError, match="weights that are no numbers"):
+        IntegerPrior(replace(network, offset=broken))
+
+
+# -- everywhere ---------------------------------------------------------------
+
+
+def digests(**environment: str) -> tuple[str, ...]:
+    words = [sys.executable, "-m", "tests.integer_network"]
+    env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    return tuple(subprocess.run(words, env=env, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_every_instruction_set_and_thread_count_gives_the_same_frequencies() -> None:
+    """Where another kernel rounds another way, so that a prior in floats would differ."""
+    found = [digests(OPENBLAS_CORETYPE=core) for core in OPENBLAS]
+    found += [digests(OPENBLAS_NUM_THREADS="2"), digests(NPY_DISABLE_CPU_FEATURES="AVX2,FMA3")]
+    assert {(frequencies, fingerprint) for frequencies, fingerprint, _ in found} == {GOLDEN}
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
+    if "openblas" in blas and platform.machine() == "x86_64":
+        assert len({rounding for _, _, rounding in found}) > 1
+
+
+def test_blocks_and_streams_do_not_matter() -> None:
+    prior, heard = IntegerPrior(weights()), rows(200, 3, 3, 7)
+    whole = [
+        prior.logits(heard[first : first + BLOCK], histories, 3)
+        for histories in [prior.begin(3)]
+        for first in range(0, 200, BLOCK)
+    ]
+    whole = np.concatenate(whole)
+    for sizes in ([1] * 200, [3, 1, 60, 64, 2, 5, 1, 64]):
+        histories, ends = prior.begin(3), np.cumsum(sizes)
+        parts = [prior.logits(heard[e - n : e], histories, 3) for n, e in zip(sizes, ends)]
+        assert np.array_equal(np.concatenate(parts), whole)
+    for stream in range(3):
+        histories = prior.begin(1)
+        alone = [prior.logits(heard[t : t + 1, stream : stream + 1], histories, 2) for t in range(200)]
+        assert np.array_equal(np.concatenate(alone), whole[:, stream : stream + 1, :2])
+
+
+# -- against the network that was trained ---------------------------------------
+
+
+def torch_prior(of: Weights) -> Prior:
+    quantisers, codes, channels = of.embedding.shape
+    prior = Prior(
+        PriorConfig(quantisers, codes, channels, of.hidden[0].shape[0], of.last[0].shape[2], tuple(of.dilations))
+    )
+    named = {"embedding": of.embedding, "offset": of.offset, "narrow.weight": of.narrow[0]}
+    layers = {"entry": of.entry, "hidden": of.hidden, "last": of.last}
+    layers |= {f"dilated.{i}": layer for i, layer in enumerate(of.dilated)}
+    layers |= {f"mixing.{i}": layer for i, layer in enumerate(of.mixing)}
+    for name, (weight, bias) in layers.items():
+        named |= {f"{name}.weight": weight, f"{name}.bias": bias}
+    prior.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in named.items()})
+    return prior.eval().requires_grad_(False)
+
+
+def silent_narrow(of: Weights) -> Weights:
+    return replace(of, narrow=(of.narrow[0], np.zeros(len(of.narrow[0]), np.float32)))
+
+
+def test_the_distributions_are_those_of_the_float_network() -> None:
+    """What the whole numbers cost beyond it: under a thousandth of the bits."""
+    network = silent_narrow(weights(4, 50, 24, 32, 12, (1, 2, 4, 8)))
+    prior, heard = IntegerPrior(network), rows(BLOCK, 1, 4, 50)
+    frequencies = prior.frequencies(prior.logits(heard, prior.begin(1), 4))[:, 0]
+    x = torch.from_numpy(heard[:, 0].T[None].astype(np.float32))
+    logits = torch_prior(network)(x)[0].T.reshape(BLOCK, 4, 50).double()
+    p = logits.softmax(-1)
+    entropy = float(-(p * p.log2()).sum(-1).mean())
+    cost = float(-(p * torch.from_numpy(np.log2(frequencies / TOTAL))).sum(-1).mean())
+    assert 0.5 < entropy < 0.9 * math.log2(50)
+    assert entropy - 1e-9 <= cost <= 1.001 * entropy
+
+
+# -- streams --------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(data=st.data())
+def test_what_is_decoded_is_what_was_coded(data: st.DataObject) -> None:
+    """Any number of the first quantisers, fewer hops than these, several streams."""
+    coder = Predicted(IntegerPrior(weights()))
+    tables, hops, streams = (data.draw(st.integers(1, most)) for most in (3, 150, 3))
+    draw = np.random.default_rng(data.draw(st.integers(0, 99)))
+    numbers = draw.integers(0, data.draw(st.sampled_from([1, 3, 7])), (tables, hops, streams)).astype(np.int32)
+    stream = coder.coded(numbers)
+    assert np.array_equal(coder.decoded(stream, tables, hops, streams), numbers)
+    assert 8 * len(stream) <= coder.estimate(numbers).sum() * 1.001 + 96
+
+
+def test_the_rate_is_that_of_the_distributions() -> None:
+    """Codes drawn by the prior itself cost what it expects them to, to 2 %."""
+    prior = IntegerPrior(weights())
+    numbers = played(prior, 3000)
+    coder = Predicted(prior)
+    bits, size = float(coder.estimate(numbers).sum()), 8 * len(coder.coded(numbers))
+    assert bits <= size <= 1.02 * bits
+    shuffled = numbers[:, np.random.default_rng(0).permutation(3000)]
+    assert coder.estimate(shuffled).sum() > 1.1 * bits, "its order is what it knows"
+
+
+def played(prior: IntegerPrior, hops: int) -> Numbers:
+    """Codes drawn by a prior."""
+    count, draw = prior.quantisers, np.random.default_rng(0)
+    found, histories = np.full((hops + count, 1, count), -1, np.int32), prior.begin(1)
+    for t in range(hops + count - 1):
+        cumulated = prior.frequencies(prior.logits(found[t : t + 1], histories, count))[0, 0].cumsum(-1)
+        found[t + 1, 0] = (cumulated <= draw.integers(TOTAL, size=(count, 1))).sum(-1)
+        there = (np.arange(count) <= t) & (t - np.arange(count) < hops)
+        found[t + 1, 0, ~there] = -1
+    return np.stack([found[1 + q : 1 + q + hops, :, q] for q in range(count)])
+
+
+def test_streams_are_the_same_everywhere() -> None:
+    """Written on one machine, read on another: these bytes may never change."""
+    stream = Predicted(IntegerPrior(weights())).coded(rows(100, 2, 3, 7).clip(0).transpose(2, 0, 1))
+    assert (len(stream), zlib.crc32(stream)) == GOLDEN_STREAM
+
+
+# -- files ------------------------------------------------------------------------
+
+Make = Callable[..., Path]
+RATE = 44100
+LABELS = ("cello", "flute")
+
+
+def knowing(codes: Numbers, quantisers: int = QUANTISERS) -> Weights:
+    """A prior that knows how often each code comes, and little more."""
+    network = silent_narrow(weights(quantisers, CODES, 6, 6, 4))
+    counts = np.array([np.bincount(c.ravel(), minlength=CODES) for c in codes]) + 1.0
+    bias = np.zeros((quantisers, CODES))
+    bias[: len(codes)] = np.log(counts / counts.sum(1, keepdims=True))
+    return replace(network, last=(network.last[0] * np.float32(0.05), bias.ravel().astype(np.float32)))
+
+
+def node(network: Weights, tensors: dict[str, Any]) -> dict[str, Any]:
+    """The graph's form of a prior, its tensors put among the others."""
+
+    def named(name: str, value: Any) -> str:
+        tensors[f"prior.{name}"] = torch.from_numpy(np.array(value))
+        return f"prior.{name}"
+
+    def convolution(name: str, layer: Any, dilation: int = 1) -> dict[str, Any]:
+        weight, bias = layer
+        numbers = {"kernel": weight.shape[1], "dilation": dilation}
+        held = {"weight": named(f"{name}.weight", weight), "bias": named(f"{name}.bias", bias) if bias.any() else None}
+        return {"op": "conv1d", "name": name, **numbers, **held}
+
+    quantisers, codes, _ = network.embedding.shape
+    books = {"codebook": named("codebook", network.embedding), "offset": named("offset", network.offset)}
+    layers = [
+        {"op": "codebook", "name": "books", "quantisers": quantisers, "codes": codes, **books},
+        convolution("entry", network.entry),
+    ]
+    for i, dilation in enumerate(network.dilations):
+        body = [
+            {"op": "part", "name": f"{i}.part"},
+            convolution(f"{i}.dilated", network.dilated[i], dilation),
+            {"op": "gated_tanh", "name": f"{i}.gate"},
+            convolution(f"{i}.mixing", network.mixing[i]),
+        ]
+        branches = [{"op": "delay", "name": f"{i}.skip"}, {"op": "serial", "name": f"{i}.body", "layers": body}]
+        layers.append({"op": "sum", "name": str(i), "branches": branches})
+    layers += [convolution(name, getattr(network, name)) for name in ("hidden", "narrow", "last")]
+    return {"op": "prior", "name": "prior", "network": {"op": "serial", "name": "prior.network", "layers": layers}}
+
+
+def with_prior(path: Path, target: Path, network: Weights) -> Path:
+    """A copy of a `.ravel` that holds a prior."""
+    tensors = safetensors.torch.load_file(path)
+    length = int.from_bytes(path.read_bytes()[:8], "little")
+    about = json.loads(path.read_bytes()[8 : 8 + length])["__metadata__"]
+    parts = json.loads(about["graph"])
+    parts["prior"] = node(network, tensors)
+    safetensors.torch.save_file(tensors, target, about | {"graph": json.dumps(parts)})
+    return target
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of two labels."""
+    path = tmp_path_factory.mktemp("models") / "duo.ravel"
+    source = trained("low-discrete", labels=LABELS)
+    shell = deploy.deploy(source, KEPT, True)
+    path.write_bytes(graph.ravel(shell, deploy.card(shell, source, path.stem), "fp32"))
+    return path
+
+
+def test_a_prior_is_read_from_the_file_and_is_no_part_of_the_model_s_hash(model: Path, tmp_path: Path) -> None:
+    network = silent_narrow(weights(QUANTISERS, CODES, 6, 6, 4, (1, 3, 9)))
+    path = with_prior(model, tmp_path / "with.ravel", network)
+    found = prior_in(path)
+    assert found is not None
+    assert found.fingerprint == IntegerPrior(network).fingerprint
+    assert found.fingerprint != IntegerPrior(replace(network, dilations=(1, 3, 8))).fingerprint
+    assert prior_in(model) is None
+    assert content_hash(path) == content_hash(model)
+
+
+def recording(path: Path, channels: int = 1, seconds: float = 0.6) -> Path:
+    swell = 0.2 * (1 + np.sin(np.arange(int(seconds * RATE)) / 2000))[:, None]
+    noise = np.random.default_rng(0).standard_normal((len(swell), channels))
+    soundfile.write(path, (swell * noise).astype(np.float32), RATE, subtype="FLOAT")
+    return path
+
+
+def go(*words: object) -> int:
+    return run_verb("codec", codec.main, [str(word) for word in words])
+
+
+@pytest.fixture
+def known(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weights:
+    """The prior of the model from now on, which knows the codes of in.wav."""
+    network = knowing(Codec(model).encode(recording(tmp_path / "in.wav", 2))[0].astype(np.int32))
+    has(monkeypatch, network)
+    return network
+
+
+def has(monkeypatch: pytest.MonkeyPatch, network: Weights | None) -> None:
+    monkeypatch.setattr(codec, "prior_in", lambda path: network and IntegerPrior(network))
+
+
+def test_a_stereo_file_with_labels_comes_back(
+    model: Path, known: Weights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, rvl, target = (tmp_path / name for name in ("in.wav", "a.rvl", "out.wav"))
+    assert go("encode", source, rvl, "--model", model, "--prior", "--label", "cello:0.3,flute:0.7") == 0
+    assert re.search(r"kbit/s \(entropy estimate [\d.]+, [\d.]+ without the prior\)", capsys.readouterr().out)
+    header, payload = container.read(rvl)
+    assert rvl.read_bytes()[:4] == b"RVL2"
+    assert (header.statistics, header.prior, header.labels) == ("prior", IntegerPrior(known).fingerprint, [0.3, 0.7])
+    values, _ = Codec(model).encode(source)
+    assert np.array_equal(expand(header, payload, prior=IntegerPrior(known)), values)
+    assert go("decode", rvl, target, "--model", model) == 0
+    assert np.array_equal(soundfile.read(target, dtype="float32")[0], played_by(model, values, [0.3, 0.7]))
+    assert go("decode", rvl, target, "--model", model, "--label", "flute", "--force") == 0
+    assert np.array_equal(soundfile.read(target, dtype="float32")[0], played_by(model, values, [0.0, 1.0]))
+    assert not np.array_equal(played_by(model, values, [0.3, 0.7]), played_by(model, values, [0.0, 1.0]))
+
+
+def played_by(model: Path, values: Any, label_weights: list[float]) -> Any:
+    """What an engine that never saw a file plays, (frames, channels)."""
+    loaded = native.Model(model)
+    engine = native.Engine(loaded, "decode", values.shape[2])
+    for label, weight in enumerate(label_weights):
+        engine.set_label_weight(label, weight)
+    late = loaded.methods["forward"]["delay_samples"]
+    frames = int(0.6 * RATE)
+    return engine.process(np.ascontiguousarray(values.transpose(2, 0, 1)))[:, 0, late : late + frames].T
+
+
+def test_the_cheaper_statistics_are_taken(
+    model: Path,
+    known: Weights,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    values, header = Codec(model).encode(tmp_path / "in.wav")
+    plain = compress(values, header, quantisers=4)
+    helped = compress(values, header, quantisers=4, prior=IntegerPrior(known))
+    assert helped.entropy_bits < helped.adaptive_bits == plain.entropy_bits
+    between = (helped.entropy_bits + plain.entropy_bits) / 2 + 64
+    kbps = between / helped.seconds / 1000
+    assert compress(values, header, kbps).header.tables == 3
+    fitted = compress(values, header, kbps, prior=IntegerPrior(known))
+    assert (fitted.header.tables, fitted.header.statistics) == (4, "prior")
+    assert fitted.kbps <= kbps
+    has(monkeypatch, weights(QUANTISERS, CODES, loudness=6.0))
+    assert go("encode", tmp_path / "in.wav", tmp_path / "a.rvl", "--model", model, "--prior") == 0
+    assert "the prior would need more" in capsys.readouterr().out
+    assert container.read(tmp_path / "a.rvl")[0].statistics == "adaptive"
+
+
+@pytest.fixture
+def rvl(model: Path, known: Weights, tmp_path: Path) -> Path:
+    assert go("encode", tmp_path / "in.wav", tmp_path / "a.rvl", "--model", model, "--prior") == 0
+    return tmp_path / "a.rvl"
+
+
+def refused(rvl: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    target = rvl.with_name("refused.wav")
+    assert go("decode", rvl, target, "--model", model) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert not target.exists()
+    return error
+
+
+def test_a_missing_or_another_prior_says_so(
+    model: Path, rvl: Path, known: Weights, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    has(monkeypatch, replace(known, offset=known.offset + np.float32(2**-10)))
+    assert "was coded with another prior (" in refused(rvl, model, capsys)
+    has(monkeypatch, weights(QUANTISERS, CODES + 1))
+    assert "its prior is of another model, this one has 5 quantisers of 16 codes" in refused(rvl, model, capsys)
+    has(monkeypatch, None)
+    assert "was coded with a prior (" in (error := refused(rvl, model, capsys))
+    assert "duo.ravel has none: `ravel train-prior` teaches its run one" in error
+    assert go("encode", rvl.with_name("in.wav"), rvl, "--model", model, "--prior", "--force") == 2
+    assert "--prior: duo.ravel has none" in capsys.readouterr().err
+
+
+def test_a_payload_that_no_prior_coded_says_so(model: Path, rvl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header, payload = container.read(rvl)
+    for junk in (b"", b"\xff" * len(payload), b"\0" * 8, payload[4:]):
+        container.write(rvl, replace(header, payload_bytes=len(junk)), junk)
+        assert "is not understood" in refused(rvl, model, capsys)
+    container.write(rvl, replace(header, labels=[1.0]), payload)
+    assert "does not fit its model" in refused(rvl, model, capsys)
+
+
+def test_labels_of_the_command_line(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = recording(tmp_path / "in.wav"), tmp_path / "a.rvl"
+    assert go("encode", source, target, "--model", model, "--label", "oboe") == 2
+    assert "no label 'oboe'; duo has cello, flute" in capsys.readouterr().err
+    assert go("encode", source, target, "--model", model) == 0
+    assert target.read_bytes()[:4] == b"RVL1", "the first plays, as ever"
+    assert go("decode", target, tmp_path / "b.wav", "--model", model, "--prior") == 2
+    assert "--prior is for encoding" in capsys.readouterr().err

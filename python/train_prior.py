@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,10 @@ if TYPE_CHECKING:
 
     from .model.alphabet import Alphabet
     from .model.prior import PriorConfig
-    from .training.corpus import Corpus
     from .training.prior import PriorTrainer, PriorTraining
 
 FREE_ON_RESUME = {"steps", "budget_s", "validate_every"}
-FIDELITY = 0.99  # of a continuous model's latents that a prior speaks of
+FIDELITY = 0.995  # of a continuous model's latents that a prior speaks of
 MOST_LATENTS = 16  # of those that are chosen by fidelity
 LEVELS = 64  # of each; see the decisions in python/README.md
 
@@ -93,8 +93,7 @@ def train_prior(
 
     from .model.prior import PriorConfig
     from .training import checkpoint
-    from .training.corpus import build_corpus
-    from .training.prior import PriorTrainer, PriorTraining, markov_bits
+    from .training.prior import PriorTrainer, PriorTraining, markov_bits, numbers_of
 
     if threads:
         torch.set_num_threads(threads)
@@ -102,38 +101,34 @@ def train_prior(
     trained = runs.load(run)
     size = size or Size()
     content, alphabet = runs.read_prior(run, trained) if run.prior.exists() and not fresh else (None, None)
-    alphabet = alphabet or alphabet_of(trained, size)
-    training = PriorTraining(**overrides)
-    config = PriorConfig(alphabet.quantisers, alphabet.codes)
-    if size.channels:
-        config = dataclasses.replace(config, channels=size.channels)
+    count = numbers_wanted(trained, size)
     if content:
-        config, training = _going_on(run, trained, content, overrides, size)
+        config, training = _going_on(run, content, overrides, size, count)
+        count = config.quantisers
     folder = recordings or Path(run.read_about()["corpus"])
-    model = trained.config.model
-    corpus = build_corpus(
-        folder,
-        cache or run.folder.parent / ".cache",
-        model.sample_rate_hz,
-        model.channels,
-        seed=trained.config.training.seed,
-    )
-    train, held_out = _codes(run, trained, corpus, alphabet)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with runs.whole(run):
-        trainer = PriorTrainer(config, training, train, held_out, device, content)
-    if trainer.pattern.shape[1] <= training.rows:
+    learned, unseen = _material(run, trained, folder, cache or run.folder.parent / ".cache", count)
+    if not content:
+        alphabet = new_alphabet(trained, torch.cat(learned, 1), size.levels or LEVELS)
+        config, training = PriorConfig(alphabet.quantisers, alphabet.codes), PriorTraining(**overrides)
+        config = dataclasses.replace(config, channels=size.channels or config.channels)
+    assert alphabet
+    train, held_out = ([numbers_of(alphabet, x) for x in part] for part in (learned, unseen))
+    frames = sum(c.shape[1] for c in train)
+    if frames < training.rows:
         raise RavelError(
-            f"{folder} gives {sum(c.shape[1] for c in train)} frames of {trained.net.hop_samples} samples to learn "
-            f"from, an item has {training.rows}: add recordings, or choose fewer --rows"
+            f"{folder} gives {frames} frames of {trained.net.hop_samples} samples to learn from, an item has "
+            f"{training.rows}: add recordings, or choose fewer --rows"
         )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with runs.whole(run) if content else nullcontext():
+        trainer = PriorTrainer(config, training, train, held_out, device, content)
     markov = markov_bits(train, trainer.held_out, config.codes)
     _introduce(run, trainer, alphabet, train, markov, bool(content))
     about = {
         "fingerprint": alphabet.bound,
         **alphabet.state(),
         "markov": [float(b) for b in markov],
-        "frames": sum(c.shape[1] for c in train),
+        "frames": frames,
         "held_out_frames": sum(c.shape[1] for c in trainer.held_out),
     }
     live = sys.stderr.isatty()
@@ -156,31 +151,35 @@ def train_prior(
     )
 
 
-def alphabet_of(trained: runs.Trained, size: Size) -> Alphabet:
-    """What a new prior of this network speaks of."""
-    from .model.alphabet import codes_alphabet, even_levels, levels_alphabet
-    from .model.quantise import Quantised
+def numbers_wanted(trained: runs.Trained, size: Size) -> int:
+    """How many numbers a frame of a new prior has. Raises RavelError for options that this network has no use for."""
     from .streaming.deploy import latents_kept
 
-    latent, principal = trained.net.latent, trained.principal
-    if isinstance(latent, Quantised):
+    if trained.net.latent.discrete:
         for name in ("latents", "fidelity", "levels"):
             if (value := getattr(size, name)) is not None:
                 raise RavelError(f"--{name} {value:g}: this model has codes, a prior speaks of all of them")
-        return codes_alphabet(latent.codebooks)
-    if (size.levels or LEVELS) < 2:
-        raise RavelError(f"--levels {size.levels}: at least 2, or there is nothing to tell")
-    if size.latents is None:
-        count = latents_kept(principal, FIDELITY if size.fidelity is None else size.fidelity, None)
-        count = min(count, MOST_LATENTS)
-    else:
-        count = latents_kept(principal, None, size.latents)
-    levels = even_levels(principal.variances[:count].sqrt(), size.levels or LEVELS)
-    return levels_alphabet(levels, principal.mean, principal.components)
+        return trained.net.latent.kept
+    if size.levels == 1:
+        raise RavelError("--levels 1: at least 2, or there is nothing to tell")
+    if size.latents is not None:
+        return latents_kept(trained.principal, None, size.latents)
+    fidelity = FIDELITY if size.fidelity is None else size.fidelity
+    return min(MOST_LATENTS, latents_kept(trained.principal, fidelity, None))
+
+
+def new_alphabet(trained: runs.Trained, heard: Tensor, levels: int) -> Alphabet:
+    """What a new prior speaks of: codes as they are, latents (channels, frames) in levels that suit them."""
+    from .model.alphabet import codes_alphabet, fitted_levels, levels_alphabet
+    from .model.quantise import Quantised
+
+    if isinstance(trained.net.latent, Quantised):
+        return codes_alphabet(trained.net.latent.codebooks)
+    return levels_alphabet(fitted_levels(heard, levels), trained.principal.mean, trained.principal.components)
 
 
 def _going_on(
-    run: runs.Run, trained: runs.Trained, content: dict[str, Any], overrides: dict[str, Any], size: Size
+    run: runs.Run, content: dict[str, Any], overrides: dict[str, Any], size: Size, count: int
 ) -> tuple[PriorConfig, PriorTraining]:
     """The network and training that are kept. Raises RavelError for an option that wants another."""
     from .training.prior import PriorTraining
@@ -189,11 +188,9 @@ def _going_on(
         config = runs.prior_config(content)
         before = PriorTraining(**content["prior_training"])
     wanted = {name: value for name, value in overrides.items() if name not in FREE_ON_RESUME}
-    if size.channels:
-        wanted["channels"] = size.channels
-    if size.latents is not None or size.fidelity is not None or size.levels is not None:
-        alphabet = alphabet_of(trained, dataclasses.replace(size, levels=size.levels or config.codes))
-        wanted |= {"latents": alphabet.quantisers, "levels": alphabet.codes}
+    chosen = size.latents is not None or size.fidelity is not None
+    wanted |= {"latents": count} if chosen else {}
+    wanted |= {name: value for name, value in {"channels": size.channels, "levels": size.levels}.items() if value}
     stored = dataclasses.asdict(config) | dataclasses.asdict(before)
     stored |= {"latents": config.quantisers, "levels": config.codes}
     for name, value in wanted.items():
@@ -203,30 +200,32 @@ def _going_on(
     return config, dataclasses.replace(before, **overrides)
 
 
-def _codes(
-    run: runs.Run, trained: runs.Trained, corpus: Corpus, alphabet: Alphabet
+def _material(
+    run: runs.Run, trained: runs.Trained, folder: Path, cache: Path, count: int
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """The corpus in numbers of the alphabet, from the run's folder if they were found before."""
-    import torch
-
-    from .training import checkpoint
-    from .training.prior import codes_of
-
-    recordings = [*corpus.train, *corpus.validation]
-    key = [alphabet.bound, *(f"{r.digest} {r.first_frame} {r.frames}" for r in recordings)]
-    if run.codes.exists():
-        found = checkpoint.load(run.codes)
-        if found.get("key") == key:
-            codes = [c.long() for c in found["codes"]]
-            return codes[: len(corpus.train)], codes[len(corpus.train) :]
+    """The recordings to learn from and those held out, as codes or `count` latents, which the run's folder keeps."""
     from tqdm import tqdm
 
-    codes = [
-        codes_of(trained.net, trained.principal, alphabet, r)
-        for r in tqdm(recordings, "encoding", leave=False, disable=None)
-    ]
-    checkpoint.save(run.codes, {"key": key, "codes": [c.to(torch.int32) for c in codes]})
-    return codes[: len(corpus.train)], codes[len(corpus.train) :]
+    from .model.alphabet import fingerprint
+    from .model.quantise import Quantised
+    from .training import checkpoint
+    from .training.corpus import build_corpus
+    from .training.prior import encoded
+
+    latent, principal, model = trained.net.latent, trained.principal, trained.config.model
+    corpus = build_corpus(folder, cache, model.sample_rate_hz, model.channels, seed=trained.config.training.seed)
+    recordings = [*corpus.train, *corpus.validation]
+    meaning = latent.codebooks if isinstance(latent, Quantised) else principal.components[:count]
+    key = [fingerprint(principal.mean, meaning), *(f"{r.digest} {r.first_frame} {r.frames}" for r in recordings)]
+    try:
+        found = checkpoint.load(run.codes)
+    except RavelError:  # none there, or damaged: they are found again
+        found = {}
+    if found.get("key") != key:
+        bar = tqdm(recordings, "encoding", leave=False, disable=None)
+        found = {"key": key, "codes": [encoded(trained.net, principal, count, r) for r in bar]}
+        checkpoint.save(run.codes, found)
+    return found["codes"][: len(corpus.train)], found["codes"][len(corpus.train) :]
 
 
 def _introduce(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .layers import Spec
 
-REACH = 6.0  # standard deviations to the outermost level: 1 in 200 frames of a weak component lies beyond 4
+ROUNDS = 10  # of Lloyd; 30 gain 0.3 dB
 
 
 class Alphabet(nn.Module):
@@ -133,9 +133,26 @@ class Levels(Alphabet):
         return {"op": "codebook", "in": len(books), "out": self.played, **numbers, **tensors}
 
 
-def even_levels(deviations: Tensor, count: int) -> Tensor:
-    """`count` levels for each standard deviation, at even distances."""
-    return deviations[:, None] * torch.linspace(-REACH, REACH, count)
+def fitted_levels(latents: Tensor, count: int) -> Tensor:
+    """`count` ascending levels for each row of latents (quantisers, frames).
+
+    Half of them start where the latents mostly are, half at even distances over all their range: silence is one point
+    and has to stay silent, and attacks are rare and far away. Lloyd's rounds move each to the mean of its frames.
+    """
+    return torch.stack([_fitted(row.double().sort().values, count) for row in latents])
+
+
+def _fitted(x: Tensor, count: int) -> Tensor:
+    often = torch.arange(count // 2) * 2 + 1  # in halves of a share
+    frequent = x[often * len(x) // (2 * max(1, len(often)))]
+    even = torch.linspace(float(x[0]), float(x[-1]), count - len(often), dtype=x.dtype)
+    levels, sums = torch.cat([frequent, even]).sort().values, F.pad(x.cumsum(0), (1, 0))
+    for _ in range(ROUNDS):
+        inner = torch.searchsorted(x, (levels[1:] + levels[:-1]) / 2)
+        ends = F.pad(F.pad(inner, (1, 0)), (0, 1), value=len(x))
+        frames = ends.diff()
+        levels = torch.where(frames > 0, sums[ends].diff() / frames.clamp_min(1), levels)
+    return levels.float()
 
 
 def codes_alphabet(codebooks: Tensor) -> Codes:

@@ -21,6 +21,7 @@ from .loop import Interrupt
 from .pca import Principal
 
 ENCODE_SAMPLES = 1 << 19  # of a recording in one call
+LISTEN_FRAMES = 1 << 14  # compared with all levels in one call
 VALIDATION_FRAMES = 24000  # of held-out codes, one minute and more at the hop of `low`
 SCORE_ROWS = 1024  # logits of 8 x 1024 codes take 32 kB a row
 PRIORS_WEIGHTS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)  # of the coarser distribution in the Markov chain
@@ -47,8 +48,9 @@ class PriorTraining:
 
 
 @torch.no_grad()
-def codes_of(net: Autoencoder, principal: Principal, alphabet: Alphabet, recording: Recording) -> Tensor:
-    """A recording in an alphabet (quantisers, frames), int64: its whole hops, its end filled up with silence."""
+def encoded(net: Autoencoder, principal: Principal, count: int, recording: Recording) -> Tensor:
+    """A recording as the `count` first latents, or all codes (channels, frames): its end filled up to a whole hop."""
+    mean, components = principal.mean, principal.components[:count]
     hop, late = net.hop_samples, net.latent.delay
     frames = -(-recording.frames // hop)
     block = max(1, ENCODE_SAMPLES // hop) * hop
@@ -63,8 +65,13 @@ def codes_of(net: Autoencoder, principal: Principal, alphabet: Alphabet, recordi
         state = state or [part.initial_state(h) for part in parts]
         for i, part in enumerate(parts):
             h, state[i] = part.step(h, state[i])
-        found.append(alphabet.listen(net.latent.encoded(h, principal.mean, principal.components))[0].long())
+        found.append(net.latent.encoded(h, mean, components)[0])
     return torch.cat(found, 1)[:, late:]
+
+
+def numbers_of(alphabet: Alphabet, recording: Tensor) -> Tensor:
+    """What `encoded` gives, in numbers (quantisers, frames), int64."""
+    return torch.cat([alphabet.listen(part[None])[0] for part in recording.split(LISTEN_FRAMES, 1)], 1).long()
 
 
 def rows_of(codes: Sequence[Tensor]) -> Tensor:

@@ -272,8 +272,8 @@ def made(request: pytest.FixtureRequest) -> tuple[runs.Trained, TrainedPrior]:
     config = PriorConfig(networks.QUANTISERS, networks.CODES, channels=8, skip=8, dilations=(1, 2))
     prior = Prior(config).eval().requires_grad_(False)
     prior.last.weight.mul_(4.0)
-    size = {} if source.net.latent.discrete else {"latents": networks.QUANTISERS, "levels": networks.CODES}
-    return source, TrainedPrior(prior, train_prior.alphabet_of(source, train_prior.Size(**size)), SUMMARY)
+    latents = torch.randn(networks.QUANTISERS, 1000)
+    return source, TrainedPrior(prior, train_prior.new_alphabet(source, latents, networks.CODES), SUMMARY)
 
 
 def a_run(folder: Path, made: tuple[runs.Trained, TrainedPrior], **content: Any) -> runs.Run:

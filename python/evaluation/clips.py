@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,12 @@ FADE_S = 0.005  # where a clip is cut
 
 @dataclass(frozen=True)
 class Clip:
-    """A stretch of sound, (channels, frames)."""
+    """A stretch of sound, (channels, frames); `label` where a model with labels learnt it as one of them."""
 
     name: str
     sound: Audio
     rate_hz: int
+    label: str = ""
 
     @property
     def seconds(self) -> float:
@@ -67,9 +68,7 @@ def from_files(
 def _told_apart(clips: list[Clip]) -> list[Clip]:
     names = [clip.name for clip in clips]
     return [
-        Clip(f"{clip.name} ({names[:i].count(clip.name) + 1})", clip.sound, clip.rate_hz)
-        if names.count(clip.name) > 1
-        else clip
+        replace(clip, name=f"{clip.name} ({names[:i].count(clip.name) + 1})") if names.count(clip.name) > 1 else clip
         for i, clip in enumerate(clips)
     ]
 
@@ -127,8 +126,10 @@ def corpus_of(run: Run) -> Corpus:
     )
 
 
-def from_recordings(recordings: Sequence[Recording], each_s: float, total_s: float) -> list[Clip]:
-    """Clips of the beginnings of recordings; when they are too many, ones from all over."""
+def from_recordings(
+    recordings: Sequence[Recording], each_s: float, total_s: float, labels: Sequence[str] = ()
+) -> list[Clip]:
+    """Clips of the beginnings of recordings, with their labels; when they are too many, ones from all over."""
     order = list(recordings)
     if sum(min(each_s, r.frames / r.sample_rate_hz) for r in order) > total_s:
         order = [order[i] for i in np.random.default_rng(0).permutation(len(order))]
@@ -141,6 +142,7 @@ def from_recordings(recordings: Sequence[Recording], each_s: float, total_s: flo
         wanted = round(each_s * rate)
         sound = recording.read(0, min(wanted, recording.frames))
         cut = recording.frames > wanted
-        clips.append(Clip(printable(recording.name), _faded(sound, rate) if cut else sound, rate))
+        label = labels[recording.label] if labels else ""
+        clips.append(Clip(printable(recording.name), _faded(sound, rate) if cut else sound, rate, label))
         seconds += clips[-1].seconds
     return sorted(clips, key=lambda clip: clip.name)

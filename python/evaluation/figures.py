@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from ..files import atomic_write
@@ -72,13 +72,28 @@ def dimensions(curve: Sequence[float], fidelity: float) -> int:
     return next((n for n, share in enumerate(curve, 1) if share >= fidelity), len(curve))
 
 
-def errors(path: Path, counts: Sequence[int], measured: Mapping[str, tuple[str, Sequence[float]]]) -> None:
-    """Reconstruction error against the dimensions that are heard: {measure: (unit, values)}."""
+def errors(
+    path: Path, counts: Sequence[int], measured: Mapping[str, tuple[str, Sequence[float]]], against: str
+) -> None:
+    """Reconstruction error against how much of the latents is heard: {measure: (unit, values)}."""
     with page(path, (10, 3.3), columns=len(measured)) as axes:
         for axis, (name, (unit, values)), colour in zip(axes[0], measured.items(), COLOURS):
             axis.plot(counts, values, "o-", color=colour, linewidth=2, markersize=5)
-            axis.set(title=name, xlabel="dimensions heard", ylabel=unit, ylim=(0, 1.1 * max(values)))
+            axis.set(title=name, xlabel=against, ylabel=unit, ylim=(0, 1.1 * max(values)))
             _doubling(axis, max(counts))
+
+
+def code_use(path: Path, perplexity: Sequence[float], taken: Sequence[int], codes: int) -> None:
+    """Perplexity of every quantiser, within how many of its codes were taken, within all of them."""
+    places = np.arange(1, len(taken) + 1)
+    with page(path, (9, 3.3)) as axes:
+        axis = axes[0, 0]
+        axis.bar(places, taken, width=0.8, color=COLOURS[1], alpha=0.45, label="codes taken")
+        axis.bar(places, perplexity, width=0.8, color=COLOURS[0], label="perplexity")
+        axis.axhline(codes, color=FAINT, linestyle="--", linewidth=1)
+        axis.set(title=f"use of {codes} codes", xlabel="quantiser", ylim=(0, 1.08 * codes))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.legend(loc="lower left", frameon=True, framealpha=0.9)
 
 
 def collapse(

@@ -17,8 +17,9 @@ pytest.importorskip("pyloudnorm")
 
 from python import analyze, runs
 from python.audio import write_wav
+from python.card import delay_samples
 from python.cli import FAILED, run_verb
-from python.evaluation import coders
+from python.evaluation import analysis, codebooks, coders
 from python.evaluation.clips import Clip
 from python.evaluation.coders import EngineCoder, run_coder
 from python.evaluation.folder import Work
@@ -26,7 +27,7 @@ from python.evaluation.subspace import angles_degrees, pca
 from python.evaluation.tracks import level_dba
 from python.runs import Run, Trained
 from python.streaming import deploy, graph
-from tests.networks import SIZE, trained
+from tests.networks import CODES, QUANTISERS, SIZE, trained
 
 MakeTs = Callable[..., Path]
 RATE = 44100
@@ -148,11 +149,11 @@ class Planted:
 
 
 def test_a_planted_correlation_is_found_and_only_that(tmp_path: Path) -> None:
-    subject = analyze.Subject("planted", Planted(), None, None)  # type: ignore[arg-type]
+    subject = analysis.Subject("planted", Planted(), None, None)  # type: ignore[arg-type]
     clips = [Clip("one", melody(1.5), RATE)]
     latents = [subject.coder.encode(clip.sound) for clip in clips]
     (tmp_path / "pictures").mkdir()
-    found = analyze.correlation(subject, clips, latents, Work(tmp_path))
+    found = analysis.correlation(subject, clips, latents, Work(tmp_path))
     loudness = [row[0] for row in found["stands"]]
     assert loudness[0] > 0.95
     assert abs(loudness[1]) < 0.4
@@ -180,7 +181,7 @@ def test_a_run_is_analysed_on_what_it_held_out(a_run: Run, tmp_path: Path, capsy
     found = report(out)
     assert len(found["about"]["files"]) == 1
     assert found["variance"]["dimensions"]["1"] == SIZE
-    assert [row["fidelity"] for row in found["fidelity"]["rows"]] == list(analyze.FIDELITIES)
+    assert [row["fidelity"] for row in found["fidelity"]["rows"]] == list(analysis.FIDELITIES)
     assert len(found["collapse"]["kl_nats"]) == SIZE
     page = (out / "index.html").read_text()
     for name in ("variance", "fidelity", "heard", "collapse", "correlation", "traversal"):
@@ -188,7 +189,7 @@ def test_a_run_is_analysed_on_what_it_held_out(a_run: Run, tmp_path: Path, capsy
         assert (out / "pictures" / f"{name}.png").stat().st_size > 5000
     sounds = sorted(path.name for path in (out / "audio").iterdir())
     assert all(f"audio/{name}" in page for name in sounds)
-    assert len(sounds) == len(found["fidelity"]["sounds"]) + 1 + analyze.TRAVERSED
+    assert len(sounds) == len(found["fidelity"]["sounds"]) + 1 + analysis.TRAVERSED
     material = a_run.read_material()
     assert material is not None
     low, middle, high = material["pitch_hz"]
@@ -232,12 +233,102 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert not list(tmp_path.glob("out*"))
 
 
-def test_codes_have_no_principal_components(
+# -- codes --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def coded() -> Trained:
+    return trained("low-discrete")
+
+
+def test_the_use_of_codes_is_that_of_their_shares() -> None:
+    even = np.repeat(np.arange(4), 50)
+    rare = np.where(np.arange(200) < 100, 7, even)
+    found = codebooks.use(np.stack([even, rare, np.zeros(200)]).astype(np.float32), 8)
+    assert found["taken"] == [4, 3, 1]
+    assert found["entropy_bits"] == pytest.approx([2, 1.5, 0])  # a half, and two quarters
+    assert found["perplexity"] == pytest.approx([4, 2**1.5, 1])
+
+
+def test_the_dial_begins_with_one_and_ends_with_all() -> None:
+    for quantisers in (1, 2, 7, 16, 64):
+        counts = codebooks.dial(quantisers)
+        assert (counts[0], counts[-1]) == (1, quantisers)
+        assert counts == sorted(set(counts))
+
+
+def test_codes_of_run_and_engine_are_the_same_latents(coded: Trained, tmp_path: Path) -> None:
+    """As the network sums them. A sweep of no reach is the sound itself, one with reach a bias while it plays."""
+    pytest.importorskip("python._native")
+    shell = deploy.deploy(coded, QUANTISERS, streaming=True)
+    (tmp_path / "a.ravel").write_bytes(graph.ravel(shell, deploy.card(shell, coded, "a"), "fp32"))
+    of_run, of_file = run_coder(coded, "a"), coders.coder(tmp_path / "a.ravel")
+    codes = of_run.encode(melody(0.8))
+    codes[2:, 5:9] = codebooks.NONE
+    summed = shell.completion.step(torch.from_numpy(codes)[None], shell.completion.initial_state(torch.zeros(1, 1, 1)))
+    for one in (of_run, of_file):
+        assert np.abs(one.latents(codes) - summed[0][0].numpy()).max() < 1e-6
+        still = one.decode(codes)
+        assert np.abs(one.swept(codes, 1, 0.0) - still).max() < 1e-5 * np.abs(still).max()
+    reach = 2 * float(of_run.latents(codes)[0].std())
+    pushed = of_run.swept(codes, 0, reach)
+    assert np.abs(of_file.swept(codes, 0, reach) - pushed).max() < 1e-4 * np.abs(pushed).max()
+    assert np.abs(of_run.decode(codes) - still).max() < 1e-5 * np.abs(still).max()  # the hand is taken away again
+    of_run.begin("decode")
+    of_run.bias(0, -reach)
+    first = codes.shape[1] // coders.SWEEP_STEPS  # frames of the first step
+    held = of_run.run(codes)[:, delay_samples(of_run.card, "decode") : first * of_run.hop]
+    assert np.abs(pushed[:, : held.shape[1]] - held).max() < 1e-6
+    assert np.abs(pushed[:, : held.shape[1]] - still[:, : held.shape[1]]).max() > 1e-4
+
+
+def test_codes_are_analysed_by_quantisers(
+    coded: Trained, a_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runs, "load", lambda run: coded)
+    out = tmp_path / "out"
+    assert run_analyze(a_run.folder, "--out", out) == 0
+    found = report(out)
+    rows, use = found["rate"]["rows"], found["codes"]
+    assert [row["quantisers"] for row in rows] == [1, 2, 3, 4, QUANTISERS]
+    assert [row["kbps"] for row in rows] == pytest.approx([row["quantisers"] * 4 * RATE / 128 / 1000 for row in rows])
+    assert rows[-1]["entropy_kbps"] == pytest.approx(sum(use["entropy_bits"]) * RATE / 128 / 1000)
+    assert len({row["distance"] for row in rows}) == len(rows)  # every quantiser is heard
+    assert all(1 <= p <= t <= CODES for p, t in zip(use["perplexity"], use["taken"], strict=True))
+    assert np.shape(found["variance"]["codebooks"]) == (QUANTISERS, SIZE)
+    assert "collapse" not in found
+    page = (out / "index.html").read_text()
+    for name in ("codes", "rate", "heard", "variance", "correlation", "traversal"):
+        assert f"pictures/{name}.png" in page
+        assert (out / "pictures" / f"{name}.png").stat().st_size > 5000
+    sounds = sorted(path.name for path in (out / "audio").iterdir())
+    assert all(f"audio/{name}" in page for name in sounds)
+    assert len(sounds) == len(found["rate"]["sounds"]) + 1 + analysis.TRAVERSED
+    assert "perplexity" in capsys.readouterr().out
+
+
+def test_codes_that_cannot_be_swept_are_refused(
     make_ts: MakeTs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = make_ts(codes={"quantisers": 8, "codes": 1024})
+    model = make_ts(codes={"quantisers": 8, "codes": 1024}, streaming=False)
     assert run_analyze(model, tmp_path, "--out", tmp_path / "out") == FAILED
-    assert "discrete" in capsys.readouterr().err
+    assert "export it with --streaming" in capsys.readouterr().err
+
+
+# -- labels -------------------------------------------------------------------------------------------------
+
+
+def test_a_clip_is_decoded_as_its_label(capsys: pytest.CaptureFixture[str]) -> None:
+    subject = analysis.Subject("duo", run_coder(trained(labels=("flute", "reed")), "duo"), None, None)
+    z = subject.coder.encode(melody(0.1))
+    flute, reed, again = (
+        subject.decoded(z, Clip("one", melody(0.1), RATE, label)) for label in ("flute", "reed", "flute")
+    )
+    assert np.abs(flute - reed).max() > 1e-3
+    assert np.array_equal(flute, again)
+
+
+# -- what a run keeps ---------------------------------------------------------------------------------------
 
 
 def test_a_corpus_that_is_gone_is_named(a_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,13 +40,19 @@ std::vector<Parameter> table() {
     list.push_back({symbol + "_override", name + " override", "", name, number, -kReach, kReach, 0, {}});
     list.push_back({symbol + "_override_on", name + " override on", "", name, toggle, 0, 1, 0, {}});
   }
+  for (int label = 1; label <= kLabels; ++label) {
+    const std::string which = std::to_string(label);
+    list.push_back({"label" + which, "Label " + which, "%", "Labels", number, 0, 100, label == 1 ? 100.0F : 0, {}});
+  }
+  list.push_back({"prior", "Prior", "%", "Prior", number, 0, 100, 0, {}});
+  list.push_back({"prior_temperature", "Prior temperature", "", "Prior", number, 0, 2, 1, {}});
   return list;
 }
 
 }  // namespace
 
 std::span<const Parameter> parameters() {
-  static const std::vector<Parameter> list = table();
+  static const auto& list = *new std::vector<Parameter>(table());  // never freed: audio may go on while a program ends
   return list;
 }
 

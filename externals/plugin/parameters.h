@@ -8,6 +8,7 @@
 namespace ravel::plugin {
 
 inline constexpr int kLatents = 16;   // of a model that have parameters: the strongest come first
+inline constexpr int kLabels = 8;     // of a model that have parameters: the first
 inline constexpr int kBrowsed = 128;  // models of a folder that a parameter can choose among
 
 enum class Kind { number, toggle, choice };
@@ -19,7 +20,7 @@ struct Parameter {
   std::vector<std::string> choices;  // of Kind::choice, by value; none: a number that only counts
 };
 
-// Single ones first, then four a latent.
+// Single ones, four a latent, then what came later.
 enum Id : int {
   kModel,  // within the folder of the model that plays, by name
   kInputGain,
@@ -50,7 +51,13 @@ enum class Stereo { left_right, mid_side, mono };
 enum class Notes { freeze, push };
 
 inline constexpr int id(int latent, LatentId which) { return kFirstLatent + kLatentIds * latent + which; }
-inline constexpr int kParameters = kFirstLatent + kLatentIds * kLatents;
+// The weights of the labels, then how far and how freely the model plays by itself.
+enum LaterId : int {
+  kFirstLabel = kFirstLatent + kLatentIds * kLatents,
+  kPrior = kFirstLabel + kLabels,
+  kPriorTemperature,
+  kParameters
+};
 
 std::span<const Parameter> parameters();  // kParameters of them
 

@@ -7,7 +7,6 @@
 #include <cmath>
 #include <condition_variable>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -32,21 +31,6 @@ constexpr const char* kKeys[] = {kModelKey, kProjectKey};
 Mode mode_of(float value) noexcept {
   constexpr Mode modes[] = {Mode::automatic, Mode::inline_, Mode::sliced};
   return modes[static_cast<std::size_t>(value)];
-}
-
-// What it was trained on, in words, as far as the card knows.
-std::string training_note(const std::string& card) {
-  const auto json = nlohmann::json::parse(card, nullptr, false);
-  const nlohmann::json* at = &json;
-  for (const char* key : {"training", "corpus"}) {
-    if (!at->is_object() || !at->contains(key)) return "";
-    at = &(*at)[key];
-  }
-  if (!at->is_object() || !at->contains("recordings") || !at->contains("seconds")) return "";
-  const auto &recordings = (*at)["recordings"], &seconds = (*at)["seconds"];
-  if (!recordings.is_number() || !seconds.is_number()) return "";
-  const long minutes = std::lround(seconds.get<double>() / 60);
-  return std::to_string(recordings.get<int>()) + " recordings, " + std::to_string(minutes) + " min";
 }
 
 }  // namespace
@@ -77,14 +61,7 @@ struct Shell::Impl {
     const auto model = plays ? player().model() : nullptr;
     Status now;
     if (model) {
-      const Info& info = model->info();
-      now.name = info.name;
-      now.preset = info.preset;
-      now.note = training_note(info.card);
-      now.sample_rate_hz = info.sample_rate_hz;
-      now.channels = info.channels;
-      now.latents = info.latents;
-      now.fidelity_curve = info.fidelity_curve;
+      now = status_of(model->info());
       now.mode = player().active_mode();
     }
     const std::lock_guard lock(telling);
@@ -524,7 +501,9 @@ std::vector<std::string> Shell::factory_presets() { return plugin::factory_prese
 
 std::vector<float> Shell::load_factory_preset(int which) {
   std::vector<float> values = factory_preset(which);
-  for (const int kept : {+kModel, +kMode, +kBypass}) values[static_cast<std::size_t>(kept)] = parameter(kept);
+  const auto keep = [&](int kept) { values[static_cast<std::size_t>(kept)] = parameter(kept); };
+  for (const int kept : {+kModel, +kMode, +kBypass}) keep(kept);
+  for (int label = 0; label < kLabels; ++label) keep(kFirstLabel + label);  // which instrument plays
   for (int i = 0; i < kParameters; ++i) set_parameter(i, values[static_cast<std::size_t>(i)]);
   return values;
 }

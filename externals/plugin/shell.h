@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "parameters.h"
-#include "ravel/player.h"
+#include "status.h"
 
 namespace ravel::plugin {
 
@@ -24,19 +24,6 @@ struct Midi {
 
 // What a display shows of sound and latents; written by the audio thread, read by one display at a time, never waits.
 class Feed;
-
-// What is known of the model that plays, or why none does.
-struct Status {
-  std::string name, path, preset, note;  // note: what it was trained on
-  int sample_rate_hz = 0, channels = 0, latents = 0;
-  std::vector<float> fidelity_curve;
-  int latency_samples = 0;
-  float load = 0, worst_load = 0;
-  Mode mode = Mode::automatic;
-  bool loading = false, embedded = false;
-  bool missing = false;  // the project names a model that was not found: audio passes dry
-  std::string message;   // the newest error or warning; empty: all is well
-};
 
 class Shell {
  public:

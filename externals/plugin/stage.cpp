@@ -17,7 +17,8 @@ constexpr int kMiddleC = 60;
 constexpr double kSideSeconds = 0.02;  // of a ramp
 constexpr float kGlideMs = 5;          // from one velocity to another
 
-bool is_latent(int parameter) noexcept { return parameter >= kFirstLatent; }
+bool is_latent(int parameter) noexcept { return parameter >= kFirstLatent && parameter < kFirstLabel; }
+bool is_label(int parameter) noexcept { return parameter >= kFirstLabel && parameter < kFirstLabel + kLabels; }
 
 }  // namespace
 
@@ -107,6 +108,7 @@ void Stage::follow() noexcept {
 void Stage::apply(int parameter) noexcept {
   const float value = this->parameter(parameter);
   if (is_latent(parameter)) return apply_latent((parameter - kFirstLatent) / kLatentIds);
+  if (is_label(parameter)) return player_.set_label_weight(parameter - kFirstLabel, value / 100);
   switch (parameter) {
     case kInputGain: return player_.set(Control::input_gain_db, value);
     case kOutputGain: return player_.set(Control::output_gain_db, value);
@@ -122,6 +124,8 @@ void Stage::apply(int parameter) noexcept {
     case kWidth:
     case kStereo:  // of mid and side the side's gain: `play_effect`
       return player_.set(Control::width, setup_.stereo == Stereo::mid_side ? 1 : this->parameter(kWidth) / 100);
+    case kPrior: return player_.set(Control::prior, value / 100);
+    case kPriorTemperature: return player_.set(Control::prior_temperature, value);
     case kBypass: return player_.set(Switch::bypass, value > 0);
     case kFreeze:
     case kNotes: return apply_freeze();

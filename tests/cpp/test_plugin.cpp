@@ -171,7 +171,13 @@ TEST_CASE("plugin: parameters are what hosts store") {
   // Projects know them by these, so they never change.
   CHECK(list[kModel].symbol == "model");
   CHECK(list[kBypass].symbol == "bypass");
-  CHECK(list[static_cast<std::size_t>(id(15, kOverrideOn))].symbol == "latent16_override_on");
+  CHECK(id(15, kOverrideOn) == 81);
+  CHECK(list[81].symbol == "latent16_override_on");
+  CHECK(list[82].symbol == "label1");
+  CHECK(list[90].symbol == "prior");
+  CHECK(list[91].symbol == "prior_temperature");
+  for (int i = 0; i < kLabels; ++i)
+    CHECK(text(kFirstLabel + i, list[82U + static_cast<std::size_t>(i)].initial) == (i == 0 ? "100 %" : "0 %"));
   CHECK(text(kInputGain, -6) == "-6.0 dB");
   CHECK(text(kDryWet, 50) == "50 %");
   CHECK(text(kMode, 2) == "flattest load");
@@ -348,6 +354,42 @@ TEST_CASE("plugin: a controller that was learnt moves its parameter at its frame
   shell->forget(kDryWet);
   play(*shell, x, {1024}, {controller(300, 21, 127)});
   CHECK(shell->parameter(kDryWet) == 0);
+}
+
+TEST_CASE("plugin: the weights of labels blend, without a step, and a model says what they are called") {
+  const Folder folder;
+  test::EchoOptions options;
+  options.labels = 3;  // label i adds i to every sample
+  const auto shell = playing(folder.write("labels.ravel", test::echo(options).bytes()));
+  CHECK(shell->status().labels == std::vector<std::string>{"label 0", "label 1", "label 2"});
+  const Audio silence{std::vector<float>(4096), std::vector<float>(4096)};
+  CHECK(play(*shell, silence)[0].back() == 0);  // the first
+  shell->set_parameter(kFirstLabel, 50);
+  shell->set_parameter(kFirstLabel + 1, 25);
+  shell->set_parameter(kFirstLabel + kLabels - 1, 100);  // which it has not
+  shell->learn(kFirstLabel + 2);
+  const Audio y = play(*shell, silence, {4096}, {controller(0, 20, 127)});
+  CHECK(y[0].back() == doctest::Approx(0.25 + 2));
+  double step = 0;
+  for (std::size_t t = 1; t < y[0].size(); ++t) step = std::max(step, static_cast<double>(y[0][t] - y[0][t - 1]));
+  CHECK(step < 0.1);  // a ramp of hops, 16 samples each
+  shell->load_factory_preset(1);
+  CHECK(shell->parameter(kFirstLabel + 1) == 25);  // which instrument plays is none of its business
+  shell->open(folder.write("plain.ravel", model_bytes()));
+  CHECK(soon([&] { return shell->status().path == folder / "plain.ravel"; }));
+  CHECK(shell->status().labels.empty());
+}
+
+TEST_CASE("plugin: a model with codes says how many, and how many bits a second they are") {
+  const Folder folder;
+  test::SampleOptions options;
+  options.quantisers = 3;
+  options.codes = 8;
+  const Status status = playing(folder.write("codes.ravel", test::every_op(options).bytes()))->status();
+  CHECK(status.quantisers == 3);
+  CHECK(status.codes == 8);
+  CHECK(status.bits_per_second == doctest::Approx(3 * 3 * 44100 / 16.0));  // hop: 4 bands, strides 2 and 2
+  CHECK(playing(folder.write("plain.ravel", model_bytes()))->status().quantisers == 0);
 }
 
 TEST_CASE("plugin: models of the folder are chosen by number") {

@@ -337,7 +337,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
 
     def make(preset: str = "low", weights: str = "fp32", kept: int = SIZE, **overrides: object) -> Path:
         name = "-".join([preset, weights, str(kept), *(f"{k}{v}" for k, v in sorted(overrides.items()))])
-        path = folder / f"{name}.ravel"
+        path = folder / f"{re.sub(r'[^a-zA-Z0-9.]+', '-', name)}.ravel"  # a word of a patch
         if not path.exists():
             torch.set_num_threads(1)
             source = trained(preset, **overrides)

@@ -53,13 +53,17 @@ def vst3(bundles: Bundles, tmp_path: Path) -> Vst3:
     return Vst3(bundles, tmp_path)
 
 
-def engine(path: Path, x: np.ndarray, rate: float, block: int = 4096, **controls: float) -> tuple[np.ndarray, int]:
-    """What the player of Python makes of x, without its latency, and the latency."""
+def engine(
+    path: Path, x: np.ndarray, rate: float, block: int = 4096, labels: tuple[float, ...] = (), **controls: float
+) -> tuple[np.ndarray, int]:
+    """What the player of Python makes of x, without its latency, and the latency; `labels`: their weights."""
     player = _native.Player()
     player.load(path)
     player.prepare(rate, max_block=block, in_channels=len(x), out_channels=2)
     for name, value in controls.items():
         player.set(name, value)
+    for label, weight in enumerate(labels):
+        player.set_label_weight(label, weight)
     late = player.latency_samples
     return player.process(np.ascontiguousarray(x, np.float32))[:, late:], late
 
@@ -187,7 +191,8 @@ def test_parameters_have_the_same_names_everywhere(clap: Clap, vst3: Vst3) -> No
     """One list: CLAP by symbol and range, VST3 by name; and every one can be moved and read back."""
     script = ["activate 48000 512", "play 512", "values"]
     about = clap.run(*script).report["parameters"]
-    assert len({one["symbol"] for one in about}) == len({one["name"] for one in about}) == len(about) == 18 + 4 * 16
+    assert len(about) == 18 + 4 * 16 + 8 + 2
+    assert len({one["symbol"] for one in about}) == len({one["name"] for one in about}) == len(about)
     assert [one["id"] for one in about] == list(range(len(about)))
     assert [one["name"] for one in about if one["bypass"]] == ["Bypass"]
     for one in about:
@@ -226,6 +231,22 @@ def test_parameters_are_heard(clap: Clap, make_model: MakeModel) -> None:
         reference, late = engine(path, x, 44100, BLOCK, **controls)
         start = 20000  # ramps are over, and forgotten
         close(played.sound[:, late + start :], reference[:, start:], 1e-5, 1e-4)
+
+
+def test_labels_are_blended(clap: Clap, vst3: Vst3, make_model: MakeModel) -> None:
+    """Their weights are the player's, in a project too; the text says how much, in CLAP and VST3."""
+    path, x = make_model("low", labels=("cello", "flute", "voice")), audio(2, 30000)
+    weights, start = (25.0, 0.0, 75.0), 20000  # ramps are over, and forgotten
+    values = {f"label{i}": weight for i, weight in enumerate(weights, 1)}
+    project, _ = saved(clap, f"load {clap.project(path, values)}", "activate 44100 512", "play 512")
+    played = clap.run(f"load {project}", "activate 44100 512", "play 30000", "values", x=x)
+    wanted, late = engine(path, x, 44100, BLOCK, tuple(weight / 100 for weight in weights))
+    close(played.sound[:, late + start :], wanted[:, start:], 1e-5)
+    alone, _ = engine(path, x, 44100, BLOCK)
+    assert np.abs(alone[:, start:] - wanted[:, start:]).max() > 0.01 * np.abs(wanted).max(), "labels are not heard"
+    assert [played.values()[symbol] for symbol in ("label1", "label3")] == [(25, "25 %"), (75, "75 %")]
+    told = vst3.run([["open", "it", str(vst3.bundles("vst3"))], ["set", "it", "Label 2", 0.5], ["values", "it"]])[-1]
+    assert told["Label 2"][0] == pytest.approx(0.5)
 
 
 def test_a_jump_of_a_parameter_does_not_click(clap: Clap, make_model: MakeModel) -> None:

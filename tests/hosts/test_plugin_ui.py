@@ -25,7 +25,7 @@ Rect = tuple[float, float, float, float]
 class Interface:
     """The standalone plugin on a display and a sound server of this test, and a hand for its mouse."""
 
-    def __init__(self, process: subprocess.Popen[str], display: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], display: str, sounds: bool) -> None:
         self.process, self.environment = process, {**os.environ, "DISPLAY": display}
         self.said: list[dict[str, object]] = []
         threading.Thread(target=self._listen, daemon=True).start()
@@ -33,7 +33,8 @@ class Interface:
         self.window = self.tool("search", "--onlyvisible", "--name", "^Ravel").split()[-1]
         self.tool("windowmove", self.window, "0", "0")
         self.tool("windowfocus", self.window)
-        self.rest()
+        if not sounds:  # what sounds is drawn without end
+            self.rest()
 
     def _listen(self) -> None:
         assert self.process.stdout
@@ -132,7 +133,7 @@ def show(bundles: Bundles) -> Iterator[Callable[..., Interface]]:
         def start(name: str = "Ravel", model: Path | None = None, scale: float = 1) -> Interface:
             more = {"RAVEL_UI_TRACE": "1", "DPF_SCALE_FACTOR": str(scale), "RAVEL_MODEL": str(model or "")}
             process = stack.enter_context(running([str(bundles("standalone", name))], {**environment, **more}))
-            return Interface(process, display)
+            return Interface(process, display, model is not None)
 
         yield start
 
@@ -292,6 +293,30 @@ def test_latents_are_played(show: Callable[..., Interface], make_model: MakeMode
     effect.becomes("latent3_bias", lambda v: abs(v - 2) < 0.3, since)
     effect.click("latent_4_values", down=0.9)
     effect.becomes("latent4_override_on", lambda v: v == 1, since)
+
+
+def test_labels_are_blended(show: Callable[..., Interface], effect: Interface, make_model: MakeModel) -> None:
+    """A bar for each that the model has, none where it has none; one that plays alone is chosen from a menu."""
+    assert not {"labels", "label1", "prior"} & set(effect.widgets)
+    blended = show(model=make_model("low", labels=("cello", "flute", "voice")))
+    blended.until(lambda: "label3" in blended.widgets, "bars of the labels")
+    assert not {"label4", "prior"} & set(blended.widgets)
+    x, y, w, h = blended.widgets["label2"]
+    since = len(blended.said)
+    blended.drag("label2", start=(0.5, 0.5), by=(round(w / 4), 0))
+    value = blended.becomes("label2", lambda v: abs(v - 75) < 8, since)
+    filled, rest = (x, y, value / 100 * w, 3), (x + value / 100 * w, y, (1 - value / 100) * w, 3)
+    lit = (142, 103, 54)  # under the pointer
+    blended.until(lambda: near(within(blended.picture(), filled), lit).mean() > 0.8, "bar that is as long as it says")
+    assert near(within(blended.picture(), rest), lit).mean() < 0.2
+
+    since = len(blended.said)
+    blended.click("labels")
+    blended.until(lambda: near(within(blended.picture(), (0, y + h, 1104, 120)), (44, 48, 54)).mean() > 0.05, "menu")
+    left, top = blended.spot("labels", down=1)
+    blended.tool("mousemove", left, str(int(top) + 8 + 2 * ROW + ROW // 2), "click", "1")  # the third
+    blended.becomes("label3", lambda v: v == 100, since)
+    assert [blended.set_values(f"label{i}", since)[-1] for i in (1, 2)] == [0, 0]
 
 
 def test_an_error_is_said(show: Callable[..., Interface], tmp_path: Path) -> None:

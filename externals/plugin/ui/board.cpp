@@ -46,6 +46,7 @@ Board::Board(const Context& context) : context_(context) {
   input_label_ = make<Label>("input_label", [] { return std::string("Input"); });
   output_label_ = make<Label>("output_label", [] { return std::string("Output"); });
   make_latents();
+  make_voices();
   make_controls();
   keyboard_ = make<Keyboard>();
   footer_ = make<Footer>();
@@ -109,6 +110,25 @@ void Board::make_latents() {
   }
 }
 
+void Board::make_voices() {
+  const Scene& scene = context_.scene;
+  labels_ = make<Button>("labels", "", "Which of the model's instruments plays; the bars beside it blend them",
+                         [this] { open_labels(labels_->bounds); });
+  labels_->face = Button::Face::menu;
+  labels_->words = [this, &scene] {
+    for (int label = 0; label < extent_.labels; ++label)
+      if (alone(label)) return scene.status.labels[static_cast<std::size_t>(label)];
+    return std::string("a blend");
+  };
+  for (int label = 0; label < kLabels; ++label)
+    weights_.push_back(make<Bar>(kFirstLabel + label, [&scene, label] {
+      const auto at = static_cast<std::size_t>(label);
+      return at < scene.status.labels.size() ? scene.status.labels[at] : std::string();
+    }));
+  prior_.push_back(make<Bar>(static_cast<int>(kPrior), [] { return std::string("Prior"); }));
+  prior_.push_back(make<Bar>(static_cast<int>(kPriorTemperature), [] { return std::string("Temperature"); }));
+}
+
 void Board::make_controls() {
   const bool effect = context_.scene.form == Form::effect;
   const auto knobs = [this](std::initializer_list<Id> ids) {
@@ -145,6 +165,24 @@ void Board::open_models(const Rect& anchor) {
   if (!scene.status.path.empty())
     items.push_back(
         {"Keep the model in the project", [this, embedded] { context_.actions.embed(!embedded); }, embedded});
+  context_.overlays.open_menu(anchor, std::move(items));
+}
+
+bool Board::alone(int label) const {
+  for (int i = 0; i < extent_.labels; ++i)
+    if ((context_.scene.values[static_cast<std::size_t>(kFirstLabel + i)] > 0) != (i == label)) return false;
+  return true;
+}
+
+void Board::play_alone(int label) {
+  for (int i = 0; i < kLabels; ++i) context_.actions.set(kFirstLabel + i, i == label ? 100.0F : 0.0F);
+}
+
+void Board::open_labels(const Rect& anchor) {
+  std::vector<MenuItem> items;
+  for (int label = 0; label < extent_.labels; ++label)
+    items.push_back({context_.scene.status.labels[static_cast<std::size_t>(label)],
+                     [this, label] { play_alone(label); }, alone(label)});
   context_.overlays.open_menu(anchor, std::move(items));
 }
 
@@ -219,23 +257,43 @@ void Board::lay_out_latents(Rect row, float pad_width) {
   put(store_[1], strip.cut_right(7 * g, g / 2));
   put(recall_[1], strip.cut_right(4 * g, g));
   put(morph_, strip);
-  bars_area_ = inside;
-  bars_shown_ = -1;
-  lay_out_bars();
+  model_area_ = inside;
+  extent_ = {};
+  follow_model();
 }
 
-void Board::lay_out_bars() {
-  const int latents = context_.scene.status.latents, count = latents > 0 ? std::min(latents, kLatents) : kLatents;
-  if (count == bars_shown_) return;
-  bars_shown_ = count;
-  const auto is_bar = [this](const Widget* widget) {
-    return std::ranges::find(tracks_, widget) != tracks_.end() || std::ranges::find(values_, widget) != values_.end();
+bool Board::follow_model() {
+  const Status& model = context_.scene.status;
+  const Extent now{model.latents > 0 ? std::min(model.latents, kLatents) : kLatents,
+                   std::min(static_cast<int>(model.labels.size()), kLabels), model.prior};
+  if (now == extent_) return false;
+  extent_ = now;
+  const auto among = [](const auto& widgets, const Widget* one) {
+    return std::ranges::find(widgets, one) != widgets.end();
   };
-  std::erase_if(shown_, is_bar);
-  const float width = std::min(bars_area_.w / static_cast<float>(count), 10 * g);
-  for (int i = 0; i < count; ++i) {
+  std::erase_if(shown_, [&](const Widget* one) {
+    return among(tracks_, one) || among(values_, one) || among(weights_, one) || among(prior_, one) || one == labels_;
+  });
+  Rect area = model_area_;
+  if (now.labels > 0 || now.prior) lay_out_voices(area.cut_top(3 * g, g));
+  lay_out_bars(area);
+  return true;
+}
+
+// The labels from the left, the prior from the right; bars share what there is.
+void Board::lay_out_voices(Rect row) {
+  if (extent_.labels > 0) put(labels_, row.cut_left(13 * g, g));
+  const int labels = extent_.labels, prior = extent_.prior ? static_cast<int>(prior_.size()) : 0;
+  const float width = std::min(row.w / static_cast<float>(labels + prior), 18 * g);
+  for (int i = prior - 1; i >= 0; --i) put(prior_[static_cast<std::size_t>(i)], row.cut_right(width).inset(2, 0));
+  for (int i = 0; i < labels; ++i) put(weights_[static_cast<std::size_t>(i)], row.cut_left(width).inset(2, 0));
+}
+
+void Board::lay_out_bars(Rect area) {
+  const float width = std::min(area.w / static_cast<float>(extent_.latents), 10 * g);
+  for (int i = 0; i < extent_.latents; ++i) {
     const auto at = static_cast<std::size_t>(i);
-    Rect column = Rect{bars_area_.x + static_cast<float>(i) * width, bars_area_.y, width, bars_area_.h}.inset(1, 0);
+    Rect column = area.cut_left(width).inset(1, 0);
     put(values_[at], column.cut_bottom(LatentValues::kHeight));
     put(tracks_[at], column);
   }

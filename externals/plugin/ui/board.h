@@ -24,7 +24,7 @@ class Board {
   explicit Board(const Context& context);
 
   void lay_out(const Rect& window);
-  void lay_out_bars();  // as many as the model has latents
+  bool follow_model();  // its latents, labels and prior; true: other widgets are shown
   const std::vector<Rect>& panels() const { return panels_; }
   const std::vector<Widget*>& shown() const { return shown_; }  // lowest first
   Spectrogram& input() { return *input_; }
@@ -40,14 +40,20 @@ class Board {
 
   void make_header();
   void make_latents();
+  void make_voices();
   void make_controls();
   void lay_out_header(Rect row);
   void lay_out_displays(Rect row);
   void lay_out_latents(Rect row, float pad_width);
+  void lay_out_voices(Rect row);
+  void lay_out_bars(Rect area);
   void lay_out_controls(Rect row);
   void open_models(const Rect& anchor);
+  void open_labels(const Rect& anchor);
   void open_presets(const Rect& anchor);
   void step_model(int by);
+  bool alone(int label) const;
+  void play_alone(int label);
 
   Context context_;
   std::vector<std::unique_ptr<Widget>> all_;
@@ -64,6 +70,8 @@ class Board {
   Pad* pad_;
   std::vector<LatentTrack*> tracks_;
   std::vector<LatentValues*> values_;
+  Button* labels_;
+  std::vector<Bar*> weights_, prior_;  // of the labels; how far, how freely
   Toggle* morphing_;
   Slider* morph_;
   std::vector<Knob*> sound_knobs_, latent_knobs_, note_knobs_;
@@ -72,8 +80,13 @@ class Board {
   Choice* notes_;
   Keyboard* keyboard_;
   Footer* footer_;
-  Rect bars_area_;
-  int bars_shown_ = -1;
+  struct Extent {  // of what the model has
+    int latents = -1, labels = 0;
+    bool prior = false;
+    bool operator==(const Extent&) const = default;
+  };
+  Extent extent_;
+  Rect model_area_;
 };
 
 }  // namespace ravel::plugin::ui

@@ -37,10 +37,9 @@ class RavelUi : public UI, private ui::Host {
     if (now < due_s_) return;
     due_s_ = now + kFrame_s;
     session_.refresh(now, getSampleRate());
-    const std::size_t widgets = view_.widgets().size();
     if (now < settled_s_) view_.redraw();
     if (!view_.changed()) return;
-    if (view_.widgets().size() != widgets) ui::trace::layout(view_, scale_);
+    if (view_.wants_ground()) ui::trace::layout(view_, scale_);
     repaint();
   }
 

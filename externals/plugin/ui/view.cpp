@@ -31,9 +31,7 @@ void View::resize(float width, float height) {
 bool View::changed() {
   board_.input().listen();
   board_.output().listen();
-  const auto before = board_.shown().size();
-  board_.lay_out_bars();
-  if (board_.shown().size() != before) everything_ = true;
+  if (board_.follow_model()) everything_ = true;
   if (everything_ || overlay_changed_) return true;
   return std::ranges::any_of(board_.shown(), [this](const Widget* widget) {
     const auto drawn = drawn_.find(widget);

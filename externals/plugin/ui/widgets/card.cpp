@@ -11,6 +11,21 @@ std::string kilohertz(int rate_hz) {
   return words;
 }
 
+// What not every model has.
+std::string extras(const Status& model) {
+  std::string words;
+  const auto add = [&](const std::string& more) { words += (words.empty() ? "" : "  ·  ") + more; };
+  if (model.quantisers > 0) {
+    char rate[24];
+    std::snprintf(rate, sizeof rate, "%.1f kbit/s", model.bits_per_second / 1000);
+    add(std::to_string(model.quantisers) + " × " + std::to_string(model.codes) + " codes");
+    add(rate);
+  }
+  if (!model.labels.empty()) add(std::to_string(model.labels.size()) + " labels");
+  if (model.prior) add("plays by itself");
+  return words;
+}
+
 }  // namespace
 
 std::string milliseconds(int samples, double rate_hz) {
@@ -23,7 +38,7 @@ std::string milliseconds(int samples, double rate_hz) {
 void Card::look(Look& look) const {
   const Status& s = scene().status;
   look << s.name << s.preset << s.note << s.sample_rate_hz << s.channels << s.latents << s.loading << s.missing
-       << s.embedded << s.latency_samples << s.fidelity_curve.size() << scene().host_rate_hz;
+       << s.embedded << s.latency_samples << s.fidelity_curve.size() << scene().host_rate_hz << extras(s);
   if (!s.fidelity_curve.empty()) look << s.fidelity_curve.front() << s.fidelity_curve.back();
 }
 
@@ -49,7 +64,10 @@ void Card::draw(Canvas& canvas) {
   canvas.text(std::to_string(s.latents) + " latents  ·  " + milliseconds(s.latency_samples, scene().host_rate_hz) +
                   (s.embedded ? "  ·  in the project" : ""),
               rest.cut_top(2.25F * theme::kGrid), theme::kCaption, theme::kDim);
-  if (!s.fidelity_curve.empty()) draw_curve(canvas, rest.cut_bottom(4.5F * theme::kGrid, theme::kGrid / 2));
+  if (const std::string more = extras(s); !more.empty())
+    canvas.text(more, rest.cut_top(2.25F * theme::kGrid), theme::kCaption, theme::kDim);
+  if (!s.fidelity_curve.empty())
+    draw_curve(canvas, rest.cut_bottom(std::min(4.5F * theme::kGrid, rest.h - 2), theme::kGrid / 2));
   canvas.paragraph(s.note, rest, theme::kCaption, theme::kFaint);
 }
 

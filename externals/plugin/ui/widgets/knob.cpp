@@ -9,7 +9,7 @@ namespace ravel::plugin::ui {
 
 namespace {
 
-constexpr float kFine = 0.1F, kWheel = 0.02F;
+constexpr float kFine = 0.1F, kWheel = 0.02F, kLeastName = 6 * theme::kGrid;
 constexpr float kTurn = 1.5F * std::numbers::pi_v<float>, kStart = 0.75F * std::numbers::pi_v<float>;
 
 }  // namespace
@@ -93,6 +93,27 @@ void Slider::draw(Canvas& canvas) {
   const float x = at.x + position() * at.w;
   canvas.fill({at.x, at.y, x - at.x, at.h}, theme::kHand, theme::kArc / 2);
   canvas.circle({x, at.centre().y}, theme::kGrid * 0.875F, learning() ? theme::kHand : theme::kText);
+}
+
+void Bar::look(Look& look) const {
+  Slider::look(look);
+  look << words_() << text(parameter_, value(parameter_));
+}
+
+// Where there is no room for both, the value takes the place of the name while the pointer is there.
+void Bar::draw(Canvas& canvas) {
+  canvas.block(bounds, theme::kWell);
+  if (const float filled = std::round(position() * bounds.w); filled > 0)
+    canvas.block({bounds.x, bounds.y, filled, bounds.h},
+                 theme::kWell.towards(theme::kHand, hovered || pressed ? 0.55F : 0.4F));
+  Rect rest = bounds.inset(theme::kGrid / 2, 0);
+  if (learning()) return canvas.text("learning…", rest, theme::kCaption, theme::kHand);
+  const std::string number = text(parameter_, value(parameter_));
+  const float needed = canvas.width(number, theme::kCaption);
+  const bool both = rest.w - needed >= kLeastName;
+  if (both || hovered || pressed)
+    canvas.text(number, rest.cut_right(needed, theme::kGrid / 2), theme::kCaption, theme::kText, Align::right);
+  if (both || !(hovered || pressed)) canvas.text(words_(), rest, theme::kCaption, theme::kText);
 }
 
 }  // namespace ravel::plugin::ui

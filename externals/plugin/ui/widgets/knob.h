@@ -1,6 +1,8 @@
 // A number that is turned: drag up and down (shift: fine), wheel, double click to type, control click to reset.
 #pragma once
 
+#include <functional>
+
 #include "../widget.h"
 
 namespace ravel::plugin::ui {
@@ -51,7 +53,24 @@ class Slider : public Dial {
 
  private:
   float along(Point moved) const override { return moved.x * 200 / std::max(1.0F, track().w); }
-  Rect track() const { return bounds.inset(theme::kGrid, 0); }
+
+ protected:
+  virtual Rect track() const { return bounds.inset(theme::kGrid, 0); }
+};
+
+// The same as a bar that is filled so far, with its name on it: what the model calls it.
+class Bar : public Slider {
+ public:
+  Bar(Context context, int parameter, std::function<std::string()> words)
+      : Slider(context, parameter), words_(std::move(words)) {}
+  void look(Look& look) const override;
+  void draw(Canvas& canvas) override;
+  std::string hint(Point at) const override { return words_() + "  ·  " + Slider::hint(at); }
+
+ private:
+  Rect track() const override { return bounds; }
+
+  std::function<std::string()> words_;
 };
 
 }  // namespace ravel::plugin::ui

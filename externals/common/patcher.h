@@ -1,9 +1,8 @@
-// What the Pure Data and Max objects share: arguments, messages, answers and file names, without any host.
+// What the Pure Data and Max objects share: what messages do to a player, and its answers, without any host.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,20 +12,9 @@
 #include "built_in.h"
 #include "ravel/player.h"
 #include "rest.h"
+#include "words.h"
 
 namespace ravel::patcher {
-
-// A word or a number of a patch. Hosts keep their symbols for good, so a word is only pointed at: messages that set a
-// control allocate nothing and may come from a scheduler that runs in the audio thread.
-struct Atom {
-  Atom() = default;
-  Atom(double value) : number(value) {}                  // NOLINT(google-explicit-constructor)
-  Atom(const char* text) : word(text) {}                 // NOLINT(google-explicit-constructor)
-  Atom(const std::string& text) : word(text.c_str()) {}  // NOLINT(google-explicit-constructor)
-  const char* word = nullptr;                            // null: a number
-  double number = 0;
-};
-using Atoms = std::span<const Atom>;
 
 // What the host gives.
 class Shell {
@@ -37,33 +25,6 @@ class Shell {
   virtual void complain(const std::string& line) = 0;      // to the console, as an error of this object
   virtual std::string find(const std::string& name) = 0;   // full path by the host's search, or empty
 };
-
-// ravel~ [MODEL] [METHOD] [BUFFER] [-FLAG VALUES...]. nn~'s buffer size is accepted and not needed. -in N and -out N
-// count the signals of an object that differs from its model's method, -mc bundles them; every message can be a flag
-// too, `-mode sliced`, and reaches the new object.
-struct Arguments {
-  std::string model;
-  Method method = Method::forward;
-  int inputs = 0, outputs = 0;  // 0: the method's
-  bool multichannel = false;
-  std::vector<std::vector<Atom>> messages;
-};
-Arguments parse(Atoms atoms);  // throws Error
-
-using Find = std::function<std::string(const std::string&)>;
-// The file that a name means: NAME.ravel, NAME.ts, then NAME, whichever `find` finds first. A name that ends in .ts may
-// have only its .ravel left. Throws Error with what was tried.
-std::string find_model(const std::string& name, const Find& find);
-
-// Every message there is, with its arguments: for hosts that want to know before one comes.
-struct Word {
-  const char* name;
-  const char* arguments;  // "LATENT FACTOR", empty: none
-  const char* what;
-  bool any_thread;  // else it may allocate, wait or read files: for the host's main thread
-};
-std::span<const Word> words();
-bool any_thread(const char* word, Atoms atoms);  // of this message; `set` is like what it sets
 
 class Remote {
  public:
@@ -103,7 +64,6 @@ class Remote {
   std::optional<Atom> value(const char* attribute) const noexcept;
 
  private:
-  struct Call;
   void run(const Call& call);
   bool run_control(const Call& call);
   bool run_latent(const Call& call);

@@ -218,7 +218,12 @@ def audio(channels: int = 1, frames: int = 12288, seed: int = 0) -> np.ndarray:
 
 
 def engine(
-    path: Path, x: np.ndarray, method: str = "forward", scale: dict[int, float] | None = None, noise: bool = True
+    path: Path,
+    x: np.ndarray,
+    method: str = "forward",
+    scale: dict[int, float] | None = None,
+    noise: bool = True,
+    labels: tuple[float, ...] = (),
 ) -> np.ndarray:
     """What the Python engine makes of x, late by the method's delay; latents held for their hop, as signals are."""
     from python._native import Engine, Model  # tests skip where it is not built
@@ -228,6 +233,8 @@ def engine(
     one.noise = noise
     for latent, factor in (scale or {}).items():
         one.set_scale(latent, factor)
+    for label, weight in enumerate(labels):
+        one.set_label_weight(label, weight)
     hop = model.hop_samples
     whole = x[:, : x.shape[1] // hop * hop]
     if method == "decode":

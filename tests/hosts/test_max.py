@@ -298,6 +298,29 @@ def test_answers(host: Max, low: Path) -> None:
     assert not said.of("error", "x")
 
 
+def test_labels_are_chosen_and_blended(host: Max, make_model: MakeModel) -> None:
+    """By name, by number, by weights; what is wrong costs a line and changes nothing."""
+    path, x = make_model("low", labels=("flute", "reed")), audio(frames=8192)
+    wrong = {"oboe": "no label 'oboe': it has flute, reed", "2": "no label '2'", "reed loud": "label LABEL [WEIGHT]"}
+    sounds = []
+    for weights, *messages in (((1.0, 0.0),), ((0.0, 1.0), "label reed"), ((0.0, 1.0), "label 1")):
+        messages += [f"label {text}" for text in wrong] + ["get label"]
+        heard, said = host.play(f"ravel~ {path}", x, 64, 44100, (), *messages)
+        one = Engine(Model(path))
+        for label, weight in enumerate(weights):
+            one.set_label_weight(label, weight)
+        wanted = one.process(x[None, :, : len(x[0]) // 128 * 128])[0]
+        assert equal(heard, said.latency("x"), wanted, delay_of(path))
+        assert said.lists("x", "label") == [[name, f"{weight:g}"] for name, weight in zip(("flute", "reed"), weights)]
+        errors = said.of("error", "x")
+        assert [words in line for line, words in zip(errors, wrong.values(), strict=True)] == [True] * len(wrong)
+        sounds.append(heard)
+    assert np.abs(sounds[0] - sounds[1]).max() > 1e-2 * np.abs(sounds[0]).max()
+    _, said = host.play(f"ravel~ {path}", x, 64, 44100, (), "label flute 0.25", "label reed 0.75", "get label")
+    assert said.lists("x", "label") == [["flute", "0.25"], ["reed", "0.75"]]
+    assert not said.of("error", "x")
+
+
 @pytest.mark.parametrize(
     ("message", "complaint"),
     [

@@ -279,6 +279,55 @@ def test_wrong_messages_cost_a_line_each(pd: Pd, make_model: MakeModel) -> None:
     assert np.isfinite(played.sound["it"]).all()
 
 
+LABELS = ("flute", "reed", "7")
+
+
+def test_labels_are_chosen_and_blended(pd: Pd, make_model: MakeModel) -> None:
+    """By name, by number where no label is called so, and by weights; from the first sample on and while it plays."""
+    path, x = make_model("low", labels=LABELS), audio()
+    flags = {
+        "": (1.0, 0.0, 0.0),
+        "-label reed": (0.0, 1.0, 0.0),
+        "-label 1": (0.0, 1.0, 0.0),
+        "-label 7": (0.0, 0.0, 1.0),
+        "-label flute 0.25 -label 2 -0.5": (0.25, 0.0, -0.5),
+    }
+    objects = {f"it{i}": Object(f"ravel~ {path} {flag} -seed 0", x) for i, flag in enumerate(flags)}
+    objects["late"] = Object(f"ravel~ {path} -seed 0", x)
+    played = pd.play(objects, 44100, [(50, "; it4 get label; it4 info"), (50, "; late label reed")])
+    delay = Model(path).methods["forward"]["delay_samples"]
+    sounds = [engine(path, x, labels=weights) for weights in flags.values()]
+    for i, sound in enumerate(sounds):
+        compare(played.sound[f"it{i}"], sound, played.latency(f"it{i}") - delay)
+    late = played.latency("late") - delay
+    compare(played.sound["late"][:, :2205], sounds[0], late)
+    turned = [np.abs(played.sound["late"][0, 9000:12000] - sound[0, 9000 - late : 12000 - late]) for sound in sounds]
+    assert turned[1].max() < 0.1 * turned[0].max()  # histories fade slowly
+    assert np.abs(sounds[0] - sounds[1]).max() > 1e-2 * np.abs(sounds[0]).max()
+    assert [row for row in played.lists("it4") if row[0] == "label"] == [
+        *(["label", name, weight] for name, weight in zip(LABELS, ("0.25", "0", "-0.5")))
+    ]
+    assert [row[2] for row in played.lists("it4") if row[:2] == ["info", "label"]] == list(LABELS)
+    assert not played.complaints()
+
+
+@pytest.mark.parametrize(("labels", "known"), [(LABELS, "it has flute, reed, 7"), ((), "it has none")])
+def test_wrong_labels_cost_a_line_each(pd: Pd, make_model: MakeModel, labels: tuple[str, ...], known: str) -> None:
+    path, x = make_model("low", labels=labels), audio()
+    wrong = {name: f"no label '{name}': {known}" for name in ("oboe", "3", "0.5", "-1")}
+    wrong |= {"": "expects label LABEL [WEIGHT]", "flute 1 2": "expects label"}
+    wrong |= {"flute loud": "expects label"} if labels else {}
+    timeline = [(20.0 + 10 * i, f"; it label {text}") for i, text in enumerate(wrong)]
+    objects = {"it": Object(f"ravel~ {path} -seed 0", x), "none": Object("ravel~ -label flute", x)}
+    played = pd.play(objects, 44100, timeline)
+    lines = played.complaints()
+    assert len(lines) == 1 + len(wrong), lines
+    for line, words in zip(lines, ["label: no model is loaded", *wrong.values()]):
+        assert words in line
+    delay = Model(path).methods["forward"]["delay_samples"]
+    compare(played.sound["it"], engine(path, x), played.latency("it") - delay)
+
+
 def test_wrong_arguments_cost_a_line_each(pd: Pd, make_model: MakeModel) -> None:
     path = make_model("low")
     wrong = {

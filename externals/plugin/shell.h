@@ -22,6 +22,8 @@ struct Midi {
   std::array<std::uint8_t, 3> bytes{};
 };
 
+struct Keeper;
+
 // What a display shows of sound and latents; written by the audio thread, read by one display at a time, never waits.
 class Feed;
 
@@ -85,8 +87,7 @@ class Shell {
   void process(const float* const* in, float* const* out, int frames, std::span<const Midi> midi) noexcept;
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::unique_ptr<Keeper> keeper_;
 };
 
 }  // namespace ravel::plugin

@@ -548,11 +548,11 @@ def test_a_patch_for_nn_plays_when_the_object_is_renamed(pd: Pd, make_model: Mak
     compare(heard, scaled, lag, start=4096)
 
 
-@pytest.mark.parametrize("name", ["ravel~-help", "ravel-latents", "ravel-morph", "ravel-synth"])
+@pytest.mark.parametrize("name", ["ravel~-help", "ravel-labels", "ravel-latents", "ravel-morph", "ravel-synth"])
 def test_the_patches_sound(pd: Pd, make_model: MakeModel, name: str) -> None:
     text = (PATCHES / f"{name}.pd").read_text()
     (pd.folder / f"{name}.pd").write_text(re.sub(r"(?m)^(#X obj .* ravel~.*);$", r"\1 -offline;", text))
-    path, other = make_model("low"), make_model("v2-small")
+    path, other = make_model("low", labels=LABELS), make_model("v2-small")
     names = {"ravel-morph": ["ravel-model-a", "ravel-model-b"]}.get(name, ["ravel-model"])
     loads = [(0.0, f"; {one} symbol {file}") for one, file in zip(names, (path, other))]
     played = pd.play({"it": Object(name, np.zeros((0, 1)), 1, lists=False)}, 44100, loads, seconds=2)

@@ -13,7 +13,7 @@
    80.0,
    80.0,
    1010.0,
-   680.0
+   760.0
   ],
   "boxes": [
    {
@@ -1171,6 +1171,226 @@
      ],
      "text": "Anything that nn~ understands is understood: set temperature 0.5, get temperature, dump, enable 0, and the argument list model method buffer."
     }
+   },
+   {
+    "box": {
+     "id": "obj-69",
+     "maxclass": "comment",
+     "numinlets": 1,
+     "numoutlets": 0,
+     "outlettype": [],
+     "patching_rect": [
+      240.0,
+      520.0,
+      340.0,
+      22.0
+     ],
+     "text": "7  models of several instruments, or with a prior"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-70",
+     "maxclass": "message",
+     "numinlets": 2,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      240.0,
+      544.0,
+      61.0,
+      22.0
+     ],
+     "text": "label 1"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-71",
+     "maxclass": "comment",
+     "numinlets": 1,
+     "numoutlets": 0,
+     "outlettype": [],
+     "patching_rect": [
+      309.0,
+      544.0,
+      330.0,
+      22.0
+     ],
+     "text": "the second instrument alone; label cello works too"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-72",
+     "maxclass": "message",
+     "numinlets": 2,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      240.0,
+      570.0,
+      89.0,
+      22.0
+     ],
+     "text": "label 0 0.5"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-73",
+     "maxclass": "comment",
+     "numinlets": 1,
+     "numoutlets": 0,
+     "outlettype": [],
+     "patching_rect": [
+      337.0,
+      570.0,
+      330.0,
+      22.0
+     ],
+     "text": "half of the first on top"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-74",
+     "maxclass": "message",
+     "numinlets": 2,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      240.0,
+      596.0,
+      75.0,
+      22.0
+     ],
+     "text": "get label"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-75",
+     "maxclass": "comment",
+     "numinlets": 1,
+     "numoutlets": 0,
+     "outlettype": [],
+     "patching_rect": [
+      323.0,
+      596.0,
+      330.0,
+      22.0
+     ],
+     "text": "every name and its weight"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-76",
+     "maxclass": "message",
+     "numinlets": 2,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      240.0,
+      622.0,
+      75.0,
+      22.0
+     ],
+     "text": "prior 0.5"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-77",
+     "maxclass": "comment",
+     "numinlets": 1,
+     "numoutlets": 0,
+     "outlettype": [],
+     "patching_rect": [
+      323.0,
+      622.0,
+      330.0,
+      22.0
+     ],
+     "text": "plays along with what it hears"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-78",
+     "maxclass": "message",
+     "numinlets": 2,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      240.0,
+      648.0,
+      61.0,
+      22.0
+     ],
+     "text": "prior 1"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-79",
+     "maxclass": "comment",
+     "numinlets": 1,
+     "numoutlets": 0,
+     "outlettype": [],
+     "patching_rect": [
+      309.0,
+      648.0,
+      330.0,
+      22.0
+     ],
+     "text": "goes on by itself"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-80",
+     "maxclass": "message",
+     "numinlets": 2,
+     "numoutlets": 1,
+     "outlettype": [
+      ""
+     ],
+     "patching_rect": [
+      240.0,
+      674.0,
+      159.0,
+      22.0
+     ],
+     "text": "prior_temperature 0.8"
+    }
+   },
+   {
+    "box": {
+     "id": "obj-81",
+     "maxclass": "comment",
+     "numinlets": 1,
+     "numoutlets": 0,
+     "outlettype": [],
+     "patching_rect": [
+      407.0,
+      674.0,
+      330.0,
+      22.0
+     ],
+     "text": "how freely"
+    }
    }
   ],
   "lines": [
@@ -1562,6 +1782,78 @@
     "patchline": {
      "source": [
       "obj-66",
+      0
+     ],
+     "destination": [
+      "obj-7",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-70",
+      0
+     ],
+     "destination": [
+      "obj-7",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-72",
+      0
+     ],
+     "destination": [
+      "obj-7",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-74",
+      0
+     ],
+     "destination": [
+      "obj-7",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-76",
+      0
+     ],
+     "destination": [
+      "obj-7",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-78",
+      0
+     ],
+     "destination": [
+      "obj-7",
+      0
+     ]
+    }
+   },
+   {
+    "patchline": {
+     "source": [
+      "obj-80",
       0
      ],
      "destination": [

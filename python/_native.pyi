@@ -128,6 +128,9 @@ class Engine:
     def ops(self) -> list[OpInfo]:
         """The schedule: flops and weight_bytes are those of a hop and stream."""
 
+    def latest(self, op: int) -> NDArray[np.float32] | None:
+        """The newest row of the result of ops()[op], (streams, channels); None where it is not kept."""
+
     def set_scale(self, latent: int, value: float) -> None:
         """Multiply a latent before decoding."""
 

@@ -9,8 +9,11 @@ from torch import nn
 
 from python.model import layers as L
 from python.model.autoencoder import Autoencoder
+from python.model.alphabet import Alphabet, codes_alphabet, levels_alphabet
 from python.model.config import preset
-from python.runs import Trained
+from python.model.prior import Prior, PriorConfig
+from python.model.quantise import Quantised
+from python.runs import Trained, TrainedPrior
 from python.streaming import deploy
 from python.streaming.nn_tilde import Shell
 from python.training.pca import Principal
@@ -37,6 +40,29 @@ def trained(name: str = "low", **overrides: Any) -> Trained:
     components = torch.linalg.qr(torch.randn(SIZE, SIZE))[0].T.contiguous()
     principal = Principal(0.1 * torch.randn(SIZE), components, torch.linspace(2, 0.1, SIZE))
     return Trained(net, config, principal, {"steps": 0})
+
+
+def prior_of(source: Trained) -> TrainedPrior:
+    """A prior that learned nothing and prefers some codes, or levels of the latents, all the same."""
+    torch.manual_seed(5)
+    config = PriorConfig(QUANTISERS, CODES, channels=8, skip=8, rank=4, dilations=(1, 2, 4))
+    prior = Prior(config).eval().requires_grad_(False)
+    prior.last.weight.mul_(8.0)
+    latent, p = source.net.latent, source.principal
+    alphabet: Alphabet
+    if isinstance(latent, Quantised):
+        alphabet = codes_alphabet(latent.codebooks)
+    else:
+        levels = torch.linspace(-2, 2, CODES) * torch.linspace(1.5, 0.5, QUANTISERS)[:, None]
+        alphabet = levels_alphabet(levels, p.mean, p.components)
+    return TrainedPrior(prior, alphabet, {"bits_per_frame": 9.0, "markov_bits_per_frame": 10.0})
+
+
+def deployed_with_prior(name: str, kept: int = KEPT, **overrides: Any) -> tuple[Trained, Shell, TrainedPrior]:
+    """A network, its streaming shell and the prior in it, which knows more than the `kept` that are played."""
+    source = trained(name, **overrides)
+    prior = prior_of(source)
+    return source, deploy.deploy(source, kept, True, prior), prior
 
 
 def deployed(name: str, **overrides: Any) -> tuple[Trained, Shell]:

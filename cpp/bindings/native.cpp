@@ -100,6 +100,15 @@ class PyEngine {
     return all;
   }
 
+  py::object latest(int op) {
+    const Turn turn(busy_, "engine");
+    const std::vector<float> values = engine_.latest(op);
+    if (values.empty()) return py::none();
+    Array rows(std::vector<py::ssize_t>{streams(), static_cast<py::ssize_t>(values.size()) / streams()});
+    std::copy(values.begin(), values.end(), rows.mutable_data());
+    return std::move(rows);
+  }
+
   float temperature() const { return temperature_; }
   float fill() const { return fill_; }
   bool noise() const { return noise_; }
@@ -359,6 +368,8 @@ void bind_engine(py::module_& m) {
            "The output, and the seconds that each of ops() took over all hops.")
       .def("reset", &PyEngine::reset, "Histories to silence, noise to its start, slices to the first.")
       .def("ops", &PyEngine::ops, "The schedule: name, kind, flops and weight_bytes (a hop and stream), stage.")
+      .def("latest", &PyEngine::latest, "op"_a,
+           "The newest row of the result of ops()[op], float32 (streams, channels); None where it is not kept.")
       .def_property_readonly("method", &PyEngine::method, "forward, encode, decode or prior.")
       .def_property_readonly("streams", &PyEngine::streams, "Independent inputs.")
       .def_property_readonly("in_frames", &PyEngine::in_frames, "Input frames of a hop.")

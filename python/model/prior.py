@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import RavelError
-from .layers import Conv1d, Layer, State, silence
+from .layers import Conv1d, Layer, LeakyReLU, Spec, State, silence
 from .noise import hashed
 
 NODE = 4096  # of the noise that codes are drawn by: the sources of an autoencoder count from 0
@@ -173,6 +173,34 @@ class Prior(Layer):
             self.frame(state)
             state = self.follow(rows[:, :, t], state)
         return state
+
+    # -- leaving ------------------------------------------------------------------------------------------------
+
+    @torch.jit.unused
+    def spec(self) -> Spec:
+        width, wide = self.channels, self.channels + self.config.skip
+
+        def part(first: int, count: int) -> Spec:
+            return {"op": "part", "in": wide, "out": count, "first": first}
+
+        numbers = {"quantisers": self.quantisers, "codes": self.codes}
+        books = {"codebook": self.embedding, "offset": self.offset}
+        layers = [
+            {"op": "codebook", "in": self.quantisers, "out": width, **numbers, **books},
+            self.entry.spec(),
+        ]
+        for dilated, mixing in zip(self.dilated, self.mixing, strict=True):
+            gate = {"op": "gated_tanh", "in": 2 * width, "out": width}
+            body = [part(0, width), dilated.spec(), gate, mixing.spec()]
+            branches = [
+                {"op": "delay", "in": wide, "out": wide, "frames": 0},
+                {"op": "serial", "in": wide, "out": wide, "layers": body},
+            ]
+            layers.append({"op": "sum", "in": wide, "out": wide, "branches": branches, "waits": [0, 0]})
+        act = LeakyReLU(self.config.skip).spec()
+        layers += [part(width, wide - width), act, self.hidden.spec(), act]
+        layers += [self.narrow.spec(), self.last.spec()]
+        return self.describe("serial", layers=layers)
 
 
 def gated(x: Tensor) -> Tensor:

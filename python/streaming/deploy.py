@@ -20,7 +20,7 @@ from ..model.layers import Conv1d, Serial, fold
 from ..runs import Trained, TrainedPrior
 from ..training.pca import Principal
 from . import graph, verify
-from .nn_tilde import ATTRIBUTES, OF_A_PRIOR, PriorShell, Shell
+from .nn_tilde import ATTRIBUTES, PriorShell, Shell
 
 
 def kept(trained: Trained, fidelity: float | None, latents: int | None, quantisers: int | None) -> int:
@@ -150,15 +150,8 @@ def write(
         return {".ts": findings}
     with atomic_writes(path, path.with_suffix(".ravel")) as (script, engine):
         script.write_bytes(data)
-        engine.write_bytes(graph.ravel(shell, without_prior(about), weights))
+        engine.write_bytes(graph.ravel(shell, about, weights))
         return {".ts": findings, ".ravel": verify.ravel(engine, shell, weights)}
-
-
-def without_prior(about: dict[str, Any]) -> dict[str, Any]:
-    """The card of the `.ravel`, whose engine has no prior."""
-    methods = {name: method for name, method in about["methods"].items() if name != "prior"}
-    attributes = {name: one for name, one in about["attributes"].items() if name not in OF_A_PRIOR}
-    return {k: v for k, v in about.items() if k != "prior"} | {"methods": methods, "attributes": attributes}
 
 
 def _script(shell: Shell, about: dict[str, Any], trained: Trained) -> tuple[bytes, list[str]]:

@@ -1,6 +1,7 @@
 """The `.ravel` writer: a deployed network as a safetensors file of named tensors and a graph, all the engine needs.
 
-The graph is the `spec()` of four parts, each node with a readable name; tensors are fields of a node, by name.
+The graph is the `spec()` of four parts and of a prior, each node with a readable name; tensors are fields of a node, by
+name.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from torch import Tensor
 from ..card import Card
 from ..model.layers import Spec
 from ..model.quantise import Quantised
-from .nn_tilde import Shell
+from .nn_tilde import PriorShell, Shell
 
 GOLDEN_SAMPLES = 16384  # beyond the delay: the widest layer (v1's first of the decoder) looks back 12288
 MARGIN, ATTEMPTS = 3e-5, 64  # of the largest frame: rounding moves frames by some 1e-6 of it
+PRIOR_FRAMES = 32  # whole ones of what a prior plays in the golden pair, at most
 OPS_OF_2 = {"quantise", "codebook", "sphere", "condition"}  # that engines of version 1 do not know
 # what a branch of a sum or product is for, by the op that it ends with
 ROLES = {
@@ -35,7 +37,7 @@ Tensors = dict[str, Tensor]
 
 
 def graph(shell: Shell) -> tuple[dict[str, Spec], Tensors]:
-    """The four parts of a deployed network as JSON, and the tensors that it names."""
+    """The parts of a deployed network as JSON, and the tensors that it names."""
     tensors: Tensors = {}
     parts = {
         "front": placed(shell.front.spec(), "front", tensors, ["analysis", "encoder"]),
@@ -43,7 +45,20 @@ def graph(shell: Shell) -> tuple[dict[str, Spec], Tensors]:
         "completion": placed(shell.completion.spec(), "completion", tensors),
         "back": placed(shell.back.spec(), "back", tensors, ["decoder", "synthesis"]),
     }
+    if isinstance(shell, PriorShell):
+        parts["prior"] = prior(shell, tensors)
     return parts, tensors
+
+
+def prior(shell: PriorShell, tensors: Tensors) -> Spec:
+    """The node of a prior, and of what its numbers stand for."""
+    net, ends = shell.prior_net, {"listen": shell.alphabet.ear(), "speak": shell.alphabet.mouth()}
+    node: Spec = {"op": "prior", "name": "prior", "in": 1, "out": net.quantisers}
+    node |= {"quantisers": net.quantisers, "codes": net.codes, "noise_node": net.node}
+    node["network"] = placed(net.spec(), "prior.network", tensors)
+    for key, spec in ends.items():
+        node[key] = spec and placed(spec, f"prior.{key}", tensors)
+    return node
 
 
 def placed(spec: Spec, name: str, tensors: Tensors, inside: list[str] | None = None) -> Spec:
@@ -72,12 +87,12 @@ def _parts(children: list[Spec], key: str) -> list[str]:
 
 
 def stored(shell: Shell, weights: str) -> tuple[dict[str, Spec], Tensors]:
-    """The graph and its tensors as the file holds them: with bf16, the weights of encoder and decoder are rounded, of a
-    discrete model those of the decoder."""
+    """The graph and its tensors as the file holds them: with bf16, the weights of encoder, decoder and prior are rounded,
+    of a discrete model not those of the encoder."""
     parts, tensors = graph(shell)
     if weights == "bf16":
         # rounding an encoder would change which codes it takes
-        rooms = ("decoder.",) if shell.discrete else ("encoder.", "decoder.")
+        rooms = ("decoder.", "prior.") if shell.discrete else ("encoder.", "decoder.", "prior.")
         halved = [n for n in tensors if n.startswith(rooms) and n.endswith(".weight")]
         tensors.update({name: tensors[name].bfloat16() for name in halved})
     return parts, tensors
@@ -94,13 +109,31 @@ def with_weights(shell: Shell, weights: str) -> Shell:
 
 @torch.no_grad()
 def golden(shell: Shell) -> Tensors:
-    """A pair to test any machine with: noise, its latents and its sound from reset, filtered noise on, latents mean."""
+    """A pair to test any machine with: noise, its latents and its sound from reset, filtered noise on, latents mean; and
+    what a prior plays."""
     frames = -(-(shell.delay + GOLDEN_SAMPLES) // shell.hop_samples)
     audio = sounding(shell, 1, frames * shell.hop_samples, 0)
     player = copy.deepcopy(shell)
     player.set_temperature(0.0)
     latents = player.encode(audio)
-    return {"golden.audio": audio[0], "golden.latents": latents[0], "golden.output": player.decode(latents)[0]}
+    pair = {"golden.audio": audio[0], "golden.latents": latents[0], "golden.output": player.decode(latents)[0]}
+    return pair | ({"golden.prior": alone(player)[0]} if isinstance(player, PriorShell) else {})
+
+
+@torch.no_grad()
+def alone(shell: PriorShell) -> Tensor:
+    """What a prior plays from reset at temperature 0, up to where two numbers are so near to each other that another
+    machine may find the other one likelier."""
+    net = shell.prior_net
+    state, frames = net.begin(torch.zeros(1, 1, 1)), []
+    for _ in range(net.quantisers - 1 + PRIOR_FRAMES):
+        logits = net.logits(net.frame(state))
+        first, second = logits.topk(2, 2).values.unbind(2)
+        if frames and float((first - second).min()) <= MARGIN * float(logits.abs().max()):
+            break
+        state = net.follow(logits.argmax(2).to(logits.dtype), state)
+        frames.append(net.heard(state))
+    return shell.alphabet.speak(torch.stack(frames, 2))
 
 
 @torch.no_grad()
@@ -128,6 +161,8 @@ def version(parts: dict[str, Spec]) -> int:
         inside = [*node.get("layers", []), *node.get("branches", [])]
         return {node["op"]}.union(*map(ops, inside))
 
+    if "prior" in parts:
+        return 3
     return 2 if any(ops(part) & OPS_OF_2 for part in parts.values()) else 1
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from .graph import golden, sounding, stored, with_weights
 from .nn_tilde import PriorShell, Shell
 
 PRIOR_FRAMES = 64
+DOUBT = 1e-4  # of a share that decides which number is drawn
 TOLERANCE = 1e-5  # of peak: sums in another order for another number of frames, or on another instruction set
 
 
@@ -165,10 +167,48 @@ def _engine(native: ModuleType, path: Path, shell: Shell) -> list[str]:
         raise RavelError(f"export: the engine refuses the .ravel: {reason}; nothing was written") from reason
     for method, error in model.selftest().items():
         _judge(f"{method} of the golden pair, engine ({isa})", error, 1.0)
-    return [
+    findings = [
         _close(f"{method}, engine ({isa}) against torch", _played(native, model, method, x), _torch(shell, method, x))
         for method, x in _inputs(shell).items()
     ]
+    return findings + ([_drawn(native, model, shell)] if isinstance(shell, PriorShell) else [])
+
+
+def _drawn(native: ModuleType, model: Any, shell: PriorShell) -> str:
+    """What the engine's prior draws in its reach and beyond, against what torch makes of the very past that it has."""
+    net, engine = shell.prior_net, native.Engine(model, "prior", streams=2)
+    draws = [op["name"] for op in engine.ops()].index("prior.draw")
+    still = np.zeros((2, 1, 1), np.float32)
+    frames, logits, rows = [], [], []
+    for _ in range(net.receptive_field + PRIOR_FRAMES):
+        frames.append(engine.process(still))
+        logits.append(engine.latest(draws - 1))
+        rows.append(engine.latest(draws) - 1)
+    pattern = torch.from_numpy(np.stack(rows, 2))
+    whole = undelayed(nn.functional.pad(pattern, [net.quantisers - 1, 0], value=-1.0))
+    if not torch.equal(torch.from_numpy(np.concatenate(frames, 2)), shell.alphabet.speak(whole)):
+        raise RavelError(
+            "export: the engine's prior gives other frames than it drew; nothing was written, please report it"
+        )
+    want = net(nn.functional.pad(pattern[:, :, :-1], [1, 0], value=-1.0))
+    finding = _close("prior, logits, engine against torch", torch.from_numpy(np.stack(logits, 2)), want)
+    for q, of_one in enumerate(want.unflatten(1, (net.quantisers, net.codes)).unbind(1)):
+        share = hashed(torch.tensor([0, 0, 1]), NODE, 2, net.quantisers, 0, len(rows))[:, q] >> 8
+        if not explained(of_one, pattern[:, q], share * 2.0**-24):
+            raise RavelError(
+                f"export: the engine's prior draws other numbers {q}; nothing was written, please report it"
+            )
+    return finding
+
+
+def explained(logits: Tensor, drawn: Tensor, share: Tensor) -> bool:
+    """Whether each number (B, T) is the one that logits (B, codes, T) give for a share (B, T) of their weights, or for one
+    nearer than DOUBT: rounding may push a boundary past it."""
+    odds = logits.double().softmax(1)
+    which = drawn.long().unsqueeze(1)
+    above = odds.cumsum(1).gather(1, which).squeeze(1)
+    below = above - odds.gather(1, which).squeeze(1)
+    return bool(((share >= below - DOUBT) & (share <= above + DOUBT)).all())
 
 
 def _cost(native: ModuleType | None, path: Path, player: Shell, exact: Shell) -> list[str]:

@@ -20,14 +20,15 @@ import python.model.pqmf  # noqa: F401
 from python.model import layers as L
 from python.model.config import PRESETS
 from python.streaming import deploy, graph
-from python.streaming.nn_tilde import Shell
+from python.streaming.nn_tilde import PriorShell, Shell
 from tests import contract, networks
 
 Rows = NDArray[np.float64]
 Node = dict[str, Any]
 OPS = {"serial", "sum", "product", "conv1d", "upsample", "delay", "leaky_relu", "snake", "tanh", "amplitude"}
 OPS |= {"gated_half", "repeat", "filtered_noise", "variational", "fill", "quantise", "codebook", "sphere"}
-OPS |= {"condition"}
+OPS |= {"condition", "gated_tanh", "part"}
+PRIOR_FIELDS = {"op", "name", "in", "out", "quantisers", "codes", "noise_node", "network", "listen", "speak"}
 FORMS = [(1, False), (2, False), (1, True), (2, True)]  # channels, centred
 
 
@@ -56,6 +57,25 @@ class Interpreter:
 
     def decode(self, latents: Rows) -> Rows:
         return self.play(self.graph["back"], self.play(self.graph["completion"], latents))
+
+    def alone(self, hops: int, temperature: float) -> Rows:
+        node = self.graph["prior"]
+        assert node.keys() == PRIOR_FIELDS
+        count, codes = node["quantisers"], node["codes"]
+        shares = (self.hashed({"node": node["noise_node"]}, count, np.arange(hops)) >> 8) / 2.0**24
+        pattern = -np.ones((count, count))  # of the rows before the first
+        for share in shares:
+            logits = self.play(node["network"], pattern[count - 1 :])[-1].reshape(count, codes)
+            mass = np.exp((logits - logits.max(1, keepdims=True)) / max(temperature, 1e-3)).cumsum(1)
+            drawn = np.argmax(mass > share[:, None] * mass[:, -1:], axis=1) if temperature else logits.argmax(1)
+            pattern = np.concatenate([pattern, drawn[None]])
+        frames = np.stack([pattern[q + 1 :][:hops, q] for q in range(count)], 1)
+        return (
+            self.play(node["speak"], frames[:, : node["speak"]["in"]]) if node["speak"] else frames[:, : self.codes()]
+        )
+
+    def codes(self) -> int:
+        return self.graph["completion"]["in"]
 
     def play(self, node: Node, x: Rows) -> Rows:
         assert x.shape[1] == node["in"], f"{node['name']}: {x.shape[1]} channels, not {node['in']}"
@@ -119,6 +139,12 @@ class Interpreter:
     def gated_half(self, node: Node, x: Rows) -> Rows:
         return x[:, : node["out"]] / (1 + np.exp(-x[:, node["out"] :]))
 
+    def gated_tanh(self, node: Node, x: Rows) -> Rows:
+        return np.tanh(x[:, : node["out"]]) / (1 + np.exp(-x[:, node["out"] :]))
+
+    def part(self, node: Node, x: Rows) -> Rows:
+        return x[:, node["first"] : node["first"] + node["out"]]
+
     def repeat(self, node: Node, x: Rows) -> Rows:
         return np.repeat(x, node["times"], axis=1)
 
@@ -176,6 +202,12 @@ def deployed(name: str, **overrides: Any) -> tuple[Shell, dict[str, Any]]:
     return shell, deploy.card(shell, source, name)
 
 
+def deployed_with_prior(name: str, kept: int = networks.KEPT) -> tuple[PriorShell, dict[str, Any]]:
+    source, shell, prior = networks.deployed_with_prior(name, kept)
+    assert isinstance(shell, PriorShell)
+    return shell, deploy.card(shell, source, name, prior)
+
+
 def file(name: str, weights: str = "fp32", **overrides: Any) -> Interpreter:
     return Interpreter(graph.ravel(*deployed(name, **overrides), weights))
 
@@ -186,6 +218,7 @@ def nodes(played: Interpreter) -> Iterator[Node]:
         node = waiting.pop()
         yield node
         waiting += node.get("layers", []) + node.get("branches", [])
+        waiting += [node[key] for key in ("network", "listen", "speak") if node.get(key)]
 
 
 def assert_close(got: Rows, want: Rows, what: str) -> None:
@@ -226,6 +259,32 @@ def test_the_file_alone_plays_its_golden_pair(name: str, channels: int, centred:
 )
 def test_so_it_does_in_other_configurations(name: str, weights: str, overrides: dict[str, Any]) -> None:
     assert_plays_its_golden_pair(file(name, weights, **overrides))
+
+
+@pytest.mark.parametrize("weights", ["fp32", "bf16"])
+@pytest.mark.parametrize("kept", [2, networks.QUANTISERS])
+@pytest.mark.parametrize("name", ["low", "low-discrete"])
+def test_the_file_alone_goes_on_as_its_prior_does(name: str, kept: int, weights: str) -> None:
+    shell, about = deployed_with_prior(name, kept)
+    played = Interpreter(graph.ravel(shell, about, weights))
+    assert_plays_its_golden_pair(played)
+    golden = played.tensors["golden.prior"].T
+    assert len(golden) > networks.QUANTISERS
+    assert np.abs(np.diff(golden, axis=0)).max() > 0.1
+    assert_close(played.alone(len(golden), 0.0), golden, "golden prior")
+    of_file = graph.with_weights(shell, weights)
+    assert isinstance(of_file, PriorShell)
+    of_file.set_seed(3)
+    played.seed = 3
+    assert_close(played.alone(40, 1.0), of_file.prior(torch.zeros(1, 1, 40))[0].T.double().numpy(), "at temperature 1")
+    ear = {played.graph["prior"][key]["codebook"] for key in ("listen",) if played.graph["prior"][key]}
+    assert {n for n in played.unread if not n.startswith("golden.")} == ear, "tensors that nothing reads"
+
+
+def test_what_a_prior_listens_to_is_what_it_would_speak() -> None:
+    played = Interpreter(graph.ravel(*deployed_with_prior("low"), "fp32"))
+    prior, frames = played.graph["prior"], played.alone(40, 1.0)[networks.QUANTISERS :]
+    assert_close(played.play(prior["speak"], played.play(prior["listen"], frames)), frames, "levels")
 
 
 @pytest.mark.parametrize("name", ["v1", "v2-small"])
@@ -315,7 +374,7 @@ def test_every_layer_has_a_spec_or_is_folded_away() -> None:
     assert len(ours) > 15
     without = {k.__name__ for k in ours if k.spec is L.Layer.spec}
     bases = {"Layer", "NoiseSource", "Latent", "Completion"}
-    assert without == bases | {"BatchNorm", "Wasserstein", "Spherical"} | {"Prior"}  # the last: not in the engine yet
+    assert without == bases | {"BatchNorm", "Wasserstein", "Spherical"}
     with pytest.raises(TypeError, match="BatchNorm is no op of the engine: fold it"):
         L.Serial(L.Tanh(2), L.BatchNorm(2)).spec()
 
@@ -330,6 +389,7 @@ def test_the_metadata() -> None:
     assert file("low-discrete").metadata["version"] == "2"
     kinds = {kind: file("low", latent_kind=kind).metadata["version"] for kind in ("wasserstein", "spherical")}
     assert kinds == {"wasserstein": "1", "spherical": "2"}
+    assert Interpreter(graph.ravel(*deployed_with_prior("low"), "fp32")).metadata["version"] == "3"
     assert set(played.metadata) == {"format", "version", "graph", "card"}
     assert played.card == json.loads(json.dumps(about)) | {"weights": "bf16"}
     assert set(played.graph) == {"front", "latent", "completion", "back"}

@@ -326,7 +326,8 @@ def test_the_script_draws_what_the_network_draws(
     assert card["methods"]["prior"]["out_channels"] == card["methods"]["decode"]["in_channels"]
     assert (card["prior"]["quantisers"], card["prior"]["codes"]) == (networks.QUANTISERS, networks.CODES)
     assert card["methods"]["prior"]["delay_samples"] == (networks.QUANTISERS - 1) * card["hop_samples"]
-    assert "prior" not in read_card(folder / "piece.ravel")["methods"]
+    assert read_card(folder / "piece.ravel") == card | {"weights": "fp32"}
+    assert any("prior, logits, engine against torch" in line for line in lines)
     loaded = torch.jit.load(str(folder / "piece.ts"))
     shell = deploy.deploy(made[0], made[0].net.latent.kept, True, made[1])
     still = torch.zeros(2, 1, 24)

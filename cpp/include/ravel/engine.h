@@ -111,6 +111,9 @@ class Engine {
   // Not for the audio thread: the schedule, and one `process` call with the seconds of every op added to `seconds`.
   std::vector<OpInfo> ops() const;
   void process_timed(const float* const* in, float* const* out, int hops, double* seconds);
+  // Likewise, of one of `ops`: the newest row of its result, stream after stream. Empty where that is not kept, being
+  // activated or rounded at once. Throws Error for another number.
+  std::vector<float> latest(int op) const;
 
  private:
   std::unique_ptr<engine::Running> running_;

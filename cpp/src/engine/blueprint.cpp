@@ -90,7 +90,7 @@ class Compiler {
     const int noise = noise_source(prior.noise_node, prior.quantisers + 1);
     std::optional<Value> heard;
     if (played) heard = hear(prior, prior.listen ? emit(*prior.listen, *played) : *played, noise);
-    const Value pattern = new_signal(prior.quantisers, 1, -1);
+    const Value pattern = new_signal(prior.quantisers, 1, -1);  // of what is drawn at the end
     const auto& layers = std::get<graph::Serial>(prior.network.op).layers;
     const auto& embedding = std::get<graph::Codebook>(layers.front().op);
     Op first = looked_up(layers.front(), embedding, {pattern.signal, 1, 1});
@@ -98,7 +98,7 @@ class Compiler {
     Value x = append_map(std::move(first), layers.front().out_channels);
     for (std::size_t i = 1; i < layers.size(); ++i) x = emit(layers[i], x);
     const int given = (prior.speak ? *prior.speak : completion).in_channels;  // fewer than it knows, of a small export
-    x = draw(prior, x, {raw_buffer(pattern.signal), given, noise}, heard, warmth);
+    x = draw(prior, x, {pattern.signal, given, noise}, heard, warmth);
     if (prior.speak) {
       Op speak = looked_up(*prior.speak, std::get<graph::Codebook>(prior.speak->op), x);
       speak.hooked = !played;
@@ -472,11 +472,15 @@ class Compiler {
     op.codes = prior.codes;
     op.quantisers = prior.quantisers;
     op.noise = draws.noise;
-    op.act = draws.pattern;
+    op.raw = raw_buffer(draws.pattern);
+    op.act = new_buffer(draws.given, 1, false);
     op.flops = kFlopsOfExp * prior.quantisers * prior.codes;
-    Buffer& rows = program_.buffers[draws.pattern];
+    Buffer& rows = program_.buffers[op.raw];
     rows.history = std::max(rows.history, prior.quantisers - 1);
-    return append_map(std::move(op), draws.given);
+    const int frame = op.act;
+    const Value y = append(std::move(op), draws.given);
+    signals_[y.signal].raw = frame;
+    return y;
   }
 
   Value emit(const graph::Node& node, const graph::Condition& condition, Value x) {

@@ -70,7 +70,7 @@ struct Op {
   Reader a, b;
   Reader warmth;           // draw: added to its temperature
   int raw = -1, act = -1;  // buffers written: the result, and leaky(result, slope), as bfloat16 if that buffer is;
-                           // draw: the frame that a row of the pattern completes, and that row, of numbers from 1
+                           // draw: the next row of the pattern, of numbers from 1, and the frame that it completes
   float slope = 1;
   int rows_in = 0, rows_out = 0;  // a hop
   int down = 1;                   // rows_in come in multiples of this

@@ -120,6 +120,11 @@ class Ops final : public engine::Running {
     runner_->give(gives_audio(method) ? ready * rows : ready / settings.slices, rows, out);
   }
 
+  std::vector<float> latest(int op) const override {
+    require(op >= 0 && op < op_count(), "there are ops 0 to " + std::to_string(op_count() - 1));
+    return runner_->latest(op);
+  }
+
   std::vector<OpInfo> ops() const override {
     static constexpr const char* kStages[] = {"early", "core", "late"};
     std::vector<OpInfo> ops;
@@ -268,5 +273,6 @@ int Engine::sliced_delay_samples() const noexcept {
 }
 std::size_t Engine::history_bytes() const noexcept { return running_->history_bytes(); }
 std::vector<OpInfo> Engine::ops() const { return running_->ops(); }
+std::vector<float> Engine::latest(int op) const { return running_->latest(op); }
 
 }  // namespace ravel

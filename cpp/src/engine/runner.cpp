@@ -144,6 +144,18 @@ void Runner::give(std::int64_t first, int rows, float* const* out) noexcept {
   }
 }
 
+std::vector<float> Runner::latest(int op) const {
+  std::vector<float> values;
+  const int buffer = program_.ops[op].raw;
+  if (buffer < 0 || rows_[buffer].total() == 0) return values;
+  const Rows& rows = rows_[buffer];
+  for (int stream = 0; stream < streams_; ++stream) {
+    const float* row = rows.at<float>(rows.total() - 1, 0, 0, stream);
+    values.insert(values.end(), row, row + rows.width());
+  }
+  return values;
+}
+
 std::int64_t Runner::rows_ready() const noexcept { return rows_[program_.output.buffer].total(); }
 
 Unit Runner::whole(int index, int rows_in) const noexcept {
@@ -435,7 +447,7 @@ void Runner::hear(const Op& op, const Clock& clock) noexcept {
 
 // The next row of the pattern, code i of the frame i rows ago, and the frame that it completes.
 void Runner::draw(const Op& op, const Clock& clock) noexcept {
-  const Rows& pattern = rows_[op.act];
+  const Rows &pattern = rows_[op.raw], &frames = rows_[op.act];
   const int last = op.quantisers - 1;
   for (int stream = 0; stream < streams_; ++stream) {
     const float* logits = rows_[op.a.buffer].at<float>(clock.in - op.a.behind, 0, 0, stream);
@@ -450,9 +462,8 @@ void Runner::draw(const Op& op, const Clock& clock) noexcept {
       const float* of_code = logits + std::ptrdiff_t{i} * op.codes;
       row[i] = 1 + static_cast<float>(kernels_.draw(of_code, op.codes, temperature, share, scratch_.data()));
     }
-    float* frame = rows_[op.raw].at<float>(clock.out, 0, 0, stream);
-    for (int i = 0; i < rows_[op.raw].width(); ++i)
-      frame[i] = *pattern.at<float>(clock.out - last + i, i, 0, stream) - 1;
+    float* frame = frames.at<float>(clock.out, 0, 0, stream);
+    for (int i = 0; i < frames.width(); ++i) frame[i] = *pattern.at<float>(clock.out - last + i, i, 0, stream) - 1;
   }
   noises_[op.noise].advance(1);
 }

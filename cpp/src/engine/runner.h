@@ -35,6 +35,7 @@ class Runner {
   Unit whole(int op, int rows_in) const noexcept;
 
   std::int64_t rows_ready() const noexcept;  // of the output
+  std::vector<float> latest(int op) const;   // row of its result, of every stream; empty: it keeps none
   std::size_t bytes() const noexcept { return arena_.bytes(); }
 
   Controls controls;

@@ -47,6 +47,7 @@ class Running {
 
   virtual std::size_t history_bytes() const noexcept = 0;
   virtual std::vector<OpInfo> ops() const { return {}; }
+  virtual std::vector<float> latest(int /*op*/) const { return {}; }
   virtual void process_timed(const float* const* in, float* const* out, int hops, double* /*seconds*/) {
     process(in, out, hops);
   }

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from python.model import layers as L
-from python.model.autoencoder import Autoencoder
 from python.model.alphabet import Alphabet, codes_alphabet, levels_alphabet
+from python.model.autoencoder import Autoencoder
 from python.model.config import preset
 from python.model.prior import Prior, PriorConfig
 from python.model.quantise import Quantised

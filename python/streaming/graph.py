@@ -87,8 +87,10 @@ def _parts(children: list[Spec], key: str) -> list[str]:
 
 
 def stored(shell: Shell, weights: str) -> tuple[dict[str, Spec], Tensors]:
-    """The graph and its tensors as the file holds them: with bf16, the weights of encoder, decoder and prior are rounded,
-    of a discrete model not those of the encoder."""
+    """The graph and its tensors as the file holds them: with bf16, weights of encoder, decoder and prior are rounded.
+
+    Not those of a discrete model's encoder.
+    """
     parts, tensors = graph(shell)
     if weights == "bf16":
         # rounding an encoder would change which codes it takes
@@ -109,8 +111,10 @@ def with_weights(shell: Shell, weights: str) -> Shell:
 
 @torch.no_grad()
 def golden(shell: Shell) -> Tensors:
-    """A pair to test any machine with: noise, its latents and its sound from reset, filtered noise on, latents mean; and
-    what a prior plays."""
+    """A pair to test any machine with: noise, its latents and its sound from reset, filtered noise on, latents mean.
+
+    Also what a prior plays.
+    """
     frames = -(-(shell.delay + GOLDEN_SAMPLES) // shell.hop_samples)
     audio = sounding(shell, 1, frames * shell.hop_samples, 0)
     player = copy.deepcopy(shell)
@@ -125,7 +129,8 @@ def alone(shell: PriorShell) -> Tensor:
     """What a prior plays from reset at temperature 0, up to where two numbers are so near to each other that another
     machine may find the other one likelier."""
     net = shell.prior_net
-    state, frames = net.begin(torch.zeros(1, 1, 1)), []
+    state = net.begin(torch.zeros(1, 1, 1))
+    frames: list[Tensor] = []
     for _ in range(net.quantisers - 1 + PRIOR_FRAMES):
         logits = net.logits(net.frame(state))
         first, second = logits.topk(2, 2).values.unbind(2)

@@ -187,23 +187,21 @@ def _drawn(native: ModuleType, model: Any, shell: PriorShell) -> str:
     pattern = torch.from_numpy(np.stack(rows, 2))
     whole = undelayed(nn.functional.pad(pattern, [net.quantisers - 1, 0], value=-1.0))
     if not torch.equal(torch.from_numpy(np.concatenate(frames, 2)), shell.alphabet.speak(whole)):
-        raise RavelError(
-            "export: the engine's prior gives other frames than it drew; nothing was written, please report it"
-        )
+        raise RavelError("export: the engine's prior gives other frames than it drew; please report it")
     want = net(nn.functional.pad(pattern[:, :, :-1], [1, 0], value=-1.0))
     finding = _close("prior, logits, engine against torch", torch.from_numpy(np.stack(logits, 2)), want)
     for q, of_one in enumerate(want.unflatten(1, (net.quantisers, net.codes)).unbind(1)):
         share = hashed(torch.tensor([0, 0, 1]), NODE, 2, net.quantisers, 0, len(rows))[:, q] >> 8
         if not explained(of_one, pattern[:, q], share * 2.0**-24):
-            raise RavelError(
-                f"export: the engine's prior draws other numbers {q}; nothing was written, please report it"
-            )
+            raise RavelError(f"export: the engine's prior draws other numbers in channel {q}; please report it")
     return finding
 
 
 def explained(logits: Tensor, drawn: Tensor, share: Tensor) -> bool:
-    """Whether each number (B, T) is the one that logits (B, codes, T) give for a share (B, T) of their weights, or for one
-    nearer than DOUBT: rounding may push a boundary past it."""
+    """Whether each number (B, T) is what logits (B, codes, T) give for a share (B, T) of their weights.
+
+    Or for one nearer than DOUBT: rounding may push a boundary past it.
+    """
     odds = logits.double().softmax(1)
     which = drawn.long().unsqueeze(1)
     above = odds.cumsum(1).gather(1, which).squeeze(1)

@@ -1,5 +1,7 @@
-"""The engine's prior draws what torch draws from the same past, for codes and latents, on every instruction set; and what
-Python sees of it: its method, its amount, its temperature."""
+"""The engine's prior draws what torch draws from the same past, for codes and latents, on every instruction set.
+
+And what Python sees of it: its method, its amount, its temperature.
+"""
 
 from __future__ import annotations
 
@@ -142,9 +144,9 @@ def test_the_player_gives_its_frames_and_has_its_controls(name: str, folder: Pat
     frames = played(model, "prior", STILL)[0]
     held = player.process(np.zeros((1, 40 * model.hop_samples), np.float32))
     late = player.latency_samples - model.methods["prior"]["delay_samples"]
-    assert np.array_equal(
-        held[:, late :: model.hop_samples], frames[:, : -(-(held.shape[1] - late) // model.hop_samples)]
-    )
+    shown = held[:, late :: model.hop_samples]
+    assert shown.shape[1] > 30
+    assert np.array_equal(shown, frames[:, : shown.shape[1]])
     controls = {control["name"]: control for control in native.Player.controls()}
     assert controls["prior"]["maximum"] == 1
     assert controls["prior_temperature"]["default"] == 1

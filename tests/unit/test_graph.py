@@ -70,12 +70,9 @@ class Interpreter:
             drawn = np.argmax(mass > share[:, None] * mass[:, -1:], axis=1) if temperature else logits.argmax(1)
             pattern = np.concatenate([pattern, drawn[None]])
         frames = np.stack([pattern[q + 1 :][:hops, q] for q in range(count)], 1)
-        return (
-            self.play(node["speak"], frames[:, : node["speak"]["in"]]) if node["speak"] else frames[:, : self.codes()]
-        )
-
-    def codes(self) -> int:
-        return self.graph["completion"]["in"]
+        if not node["speak"]:
+            return frames[:, : self.graph["completion"]["in"]]
+        return self.play(node["speak"], frames[:, : node["speak"]["in"]])
 
     def play(self, node: Node, x: Rows) -> Rows:
         assert x.shape[1] == node["in"], f"{node['name']}: {x.shape[1]} channels, not {node['in']}"

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..card import Card, delay_samples, hop_wait_samples
-from .page import number
+from .comparison_page import figure_text, over
+from .page import plural
 from .scores import Measure
 
 
@@ -49,9 +50,7 @@ def markdown(
     lines += [
         "## Measured",
         "",
-        f"{files} {'file' if files == 1 else 'files'}, {about['seconds']:g} s, {about['made']}, Ravel "
-        f"{about['ravel']}. "
-        "Means over the files with their 95 % interval, medians with their quartiles.",
+        f"{plural(files, 'file')}, {about['seconds']:g} s, {about['made']}, Ravel {about['ravel']}. {over(files)}",
         "",
         "| measure | | |",
         "|---|---|---|",
@@ -59,9 +58,7 @@ def markdown(
     for name, measure in measures.items():
         value = result["figures"][name]
         if value is not None:
-            figure = (
-                f"{number(value['value'])} ({number(value['low'], 2)} to {number(value['high'], 2)}) {measure.unit}"
-            )
+            figure = f"{figure_text(value)} {measure.unit}"
             lines.append(f"| {measure.label.strip()} | {figure.rstrip()} | {measure.about} |")
     latency = result["latency"]
     if latency["off_by_ms"] is not None and latency["reported_ms"] is not None:

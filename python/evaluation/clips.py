@@ -21,12 +21,14 @@ FADE_S = 0.005  # where a clip is cut
 
 @dataclass(frozen=True)
 class Clip:
-    """A stretch of sound, (channels, frames); `label` where a model with labels learnt it as one of them."""
+    """A stretch of sound, (channels, frames). `label`: as which a model with labels learnt it; `matched`: what was done
+    to it so that a model finds itself in it."""
 
     name: str
     sound: Audio
     rate_hz: int
     label: str = ""
+    matched: str = ""
 
     @property
     def seconds(self) -> float:

@@ -18,7 +18,8 @@ from ..pictures import COLOURS, FAINT, INK, STYLE, frequency_ticks, show_spectro
 
 Sound = NDArray[np.floating]
 DPI = 110
-Bars = tuple[str, str, Sequence[tuple[float, float, float] | None]]  # title, unit, (low, value, high) a system
+# title, unit, (low, value, high) a system; without low and high no interval is known
+Bars = tuple[str, str, Sequence[tuple[float | None, float, float | None] | None]]
 
 
 @contextmanager
@@ -144,10 +145,12 @@ def bars(path: Path, names: Sequence[str], measures: Sequence[Bars]) -> None:
                 if value is not None:
                     low, middle, high = value
                     axis.barh(place, middle, color=colour, height=0.62)
-                    axis.plot([low, high], [place, place], color=FAINT, linewidth=1.5)
+                    if low is not None and high is not None:
+                        axis.plot([low, high], [place, place], color=FAINT, linewidth=1.5)
             axis.set_yticks(range(len(names))[::-1], names)
             axis.set(title=title, xlabel=unit)
-            axis.set_xlim(left=min([0.0, *(value[0] for value in values if value and value[1] < 0)]))
+            starts = [middle if low is None else low for low, middle, _ in filter(None, values) if middle < 0]
+            axis.set_xlim(left=min([0.0, *starts]))
 
 
 def _doubling(axis: Axes, most: int) -> None:

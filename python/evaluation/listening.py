@@ -47,7 +47,7 @@ def make(systems: Sequence[System], clips: Sequence[Clip], seed: int, listeners:
     items, meaning, sounds = [], {}, {}
     for clip in clips:
         versions = [clip.sound, low_pass(clip.sound, clip.rate_hz)]
-        versions += [system.play(clip.sound, clip.rate_hz) for system in systems]
+        versions += [system.play(clip) for system in systems]
         gain = comfortable_gain(versions, clip.rate_hz)
         item = _hashed(seed, clip.digest, clip.name)
         item_ids = []

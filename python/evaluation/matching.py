@@ -31,8 +31,11 @@ class Matching:
     transpose: float | Literal["auto"]
 
     def prepared(self, source: Path, rate_hz: int) -> tuple[Audio, str]:
-        """The whole file at `rate_hz`, matched, and in words what was done to it. Duration and place stay."""
-        sound, _ = read_audio(source, rate_hz)
+        """The whole file at `rate_hz`, matched, and in words what was done to it."""
+        return self.matched(read_audio(source, rate_hz)[0], rate_hz)
+
+    def matched(self, sound: Audio, rate_hz: int) -> tuple[Audio, str]:
+        """The sound as the material would have it, and in words what was done to it. Duration and place stay."""
         heard = sound[:, : round(HEARD_S * rate_hz)]
         done = []
         semitones = self._octaves(pitch(heard, rate_hz)) if self.transpose == "auto" else self.transpose

@@ -22,6 +22,8 @@ from .tracks import (
 )
 
 Scores = dict[str, float | None]  # None: nothing there to measure
+FEWEST = 8  # files that an interval is drawn from: of two it would be 13 standard errors wide either way
+SURE = 0.2  # correlation of the envelopes from which on a measured latency means something
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,13 @@ def compare(out: Heard, reference: Heard) -> Scores:
     }
 
 
-def over_files(rows: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, float | int] | None]:
+def over_files(rows: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, float | None] | None]:
     """Of each measure over the files that have it: {"value", "low", "high", "files"}.
 
-    The mean with its 95 % interval, or the median with its quartiles where the measure wants that.
+    The mean with its 95 % interval (Student's t), or the median with its quartiles where the measure wants that; low
+    and high are None below FEWEST files.
     """
-    result: dict[str, dict[str, float | int] | None] = {}
+    result: dict[str, dict[str, float | None] | None] = {}
     for name, measure in MEASURES.items():
         values = [value for row in rows if (value := row[name]) is not None]
         if not values:
@@ -121,14 +124,28 @@ def over_files(rows: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str
             low, value, high = map(float, np.percentile(values, (25, 50, 75)))
         else:
             value = float(np.mean(values))
-            half = 1.96 * float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+            half = student(len(values) - 1) * deviation / len(values) ** 0.5
             low, high = value - half, value + half
             if measure.better == "low" or measure.unit == "%":
                 low = max(0.0, low)
             if measure.unit == "%" or name == "contour":
                 high = min(100.0 if measure.unit == "%" else 1.0, high)
-        result[name] = {"value": value, "low": low, "high": high, "files": len(values)}
+        known = len(values) >= FEWEST
+        result[name] = {
+            "value": value,
+            "low": low if known else None,
+            "high": high if known else None,
+            "files": len(values),
+        }
     return result
+
+
+def student(freedom: int) -> float:
+    """The 97.5 % point of Student's t by its expansion in 1 / freedom (Abramowitz and Stegun, 26.7.5), within 0.5 %
+    from 7 on."""
+    z, n = 1.95996, max(1, freedom)
+    return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
 
 
 def measured_lag(curves: Sequence[Sequence[float]]) -> tuple[float, float]:

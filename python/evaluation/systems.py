@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio import Audio, resample
-from ..card import Card, delay_samples
+from ..card import Card, delay_samples, label_weights
 from ..errors import RavelError
 from ..render import Instrument
 from .clips import Clip
@@ -36,29 +36,38 @@ class System(Protocol):
     def identity(self) -> str:
         """Changes when its output would."""
 
-    def play(self, sound: Audio, rate_hz: int) -> Audio:
-        """(channels, frames) -> the same shape, aligned as the system itself claims."""
+    def play(self, clip: Clip) -> Audio:
+        """As long and wide as the clip, aligned as the system itself claims."""
 
     def facts(self) -> dict[str, Any]:
-        """What is known without listening: latents, latency_samples, bit_rate_kbps, x_real_time; None where unknown."""
+        """What is known without listening: latents, latency_samples, bit_rate_kbps, x_real_time, plays_as (a
+        label); None where unknown."""
 
 
 class Model:
-    """An exported file, played as a host plays it, its reported latency removed."""
+    """An exported file, played as a host plays it, its reported latency removed.
+
+    One with labels plays as `label`, or a blend, else every clip as the label that it was learnt as, else as its first.
+    """
 
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
         self.instrument = Instrument(path)
         self.card: Card | None = self.instrument.card
+        self.labels: list[str] = self.instrument.card.get("labels", [])
+        self.label = ""
 
     def identity(self) -> str:
-        return hashlib.blake2b(self.path.read_bytes(), digest_size=16).hexdigest()
+        return hashlib.blake2b(self.path.read_bytes(), digest_size=16).hexdigest() + self.label
 
-    def play(self, sound: Audio, rate_hz: int) -> Audio:
+    def play(self, clip: Clip) -> Audio:
+        if self.labels:
+            own = clip.label if clip.label in self.labels else self.labels[0]
+            self.instrument.player.set_labels(label_weights(self.instrument.card, self.label or own))
         own_rate = self.instrument.sample_rate_hz
-        at_own = np.ascontiguousarray(resample(sound, rate_hz, own_rate), np.float32)
+        at_own = np.ascontiguousarray(resample(clip.sound, clip.rate_hz, own_rate), np.float32)
         played = np.concatenate(list(self.instrument.play(iter([at_own]), at_own.shape[1])), axis=1)
-        return fitted(resample(played, own_rate, rate_hz), sound.shape[1])
+        return fitted(resample(played, own_rate, clip.rate_hz), clip.sound.shape[1])
 
     def facts(self) -> dict[str, Any]:
         card = self.instrument.card
@@ -72,6 +81,7 @@ class Model:
             "bit_rate_kbps": bit_rate_kbps(card),
             "x_real_time": self._times_real_time(),
             "parameters": card["parameters"],
+            "plays_as": (self.label or "each file as its own label, others as the first") if self.labels else None,
         }
 
     def _times_real_time(self) -> float:
@@ -117,8 +127,8 @@ class SpectralPca:
         about = f"{self.latents} {self.hop} {self.window} {self.rate_hz} {PHASE_ROUNDS} "
         return about + hashlib.blake2b(self.mean.tobytes(), digest_size=16).hexdigest()
 
-    def play(self, sound: Audio, rate_hz: int) -> Audio:
-        return np.stack([self._play(channel, rate_hz) for channel in sound])
+    def play(self, clip: Clip) -> Audio:
+        return np.stack([self._play(channel, clip.rate_hz) for channel in clip.sound])
 
     def _play(self, channel: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
         rows = self._log(channel, rate_hz)
@@ -149,6 +159,7 @@ class SpectralPca:
             "bit_rate_kbps": None,
             "x_real_time": None,
             "parameters": self.components.size + self.mean.size,
+            "plays_as": None,
         }
 
 

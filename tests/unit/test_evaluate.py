@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from numpy.typing import NDArray
 
 pytest.importorskip("librosa")
@@ -23,7 +24,7 @@ from python import evaluate, render
 from python.audio import write_wav
 from python.cli import FAILED, INTERRUPTED, run_verb
 from python.errors import RavelError
-from python.evaluation import extras, listening, matching, material, systems
+from python.evaluation import comparison, extras, listening, matching, material, systems
 from python.evaluation.clips import Clip, from_files
 from python.evaluation.tracks import loudness_lufs, pitch
 
@@ -93,8 +94,10 @@ def test_a_pure_delay_is_at_no_distance_and_its_report_is_whole(
     assert len(page.links) == 3  # the input, the model, their picture
     assert all((out / link).stat().st_size > 1000 for link in page.links)
     assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
+    assert "2 files: too few for an interval" in (out / "index.html").read_text()
     card = model.with_suffix(".md").read_text()
     assert "log-mel distance" in card
+    assert "too few for an interval" in card
     assert card == (out / "cards" / "violin.md").read_text()
     assert not list(tmp_path.glob("*.partial"))
     assert "log-mel distance 0" in capsys.readouterr().out
@@ -126,7 +129,7 @@ def test_an_interrupted_report_goes_on_and_never_looks_whole(
     model, out = make_ts(), tmp_path / "out"
     words = (model, "--on", folder, "--out", out, "--examples", 2)
     compared: list[str] = []
-    compare = evaluate.compare
+    compare = comparison.compare
 
     def stopped_at_the_second(*sounds: Any) -> Any:
         compared.append("one")
@@ -134,7 +137,7 @@ def test_an_interrupted_report_goes_on_and_never_looks_whole(
             raise KeyboardInterrupt
         return compare(*sounds)
 
-    monkeypatch.setattr(evaluate, "compare", stopped_at_the_second)
+    monkeypatch.setattr(comparison, "compare", stopped_at_the_second)
     assert run(*words) == INTERRUPTED
     assert not out.exists()
     partial = tmp_path / "out.partial"
@@ -186,6 +189,79 @@ def test_transfer_asks_what_is_kept_and_not_how_alike_it_is(make_ts: MakeTs, fol
     assert report(out)["systems"][0]["figures"]["contour"]["value"] == pytest.approx(1)
 
 
+def test_transfer_is_measured_against_the_matched_input(make_ts: MakeTs, folder: Path, tmp_path: Path) -> None:
+    out, model = tmp_path / "out", make_ts(training={"material": about(loudness=-30.0, hz=(430.0, 500.0, 900.0))})
+    words = (model, "--on", folder / "first.wav", "--out", out, "--transfer", "--examples", 1)
+    assert run(*words, "--match-level", "--transpose", "auto") == 0
+    found = report(out)
+    assert "+12 semitones" in found["clips"][0]["matched"]
+    assert found["systems"][0]["figures"]["f0_cents"]["value"] == pytest.approx(0, abs=0.1)
+    heard, rate = soundfile.read(out / "audio" / "0-input.flac", dtype="float32", always_2d=True)
+    assert loudness_lufs(heard.T, rate) == pytest.approx(-30, abs=0.1)
+    assert np.nanmedian(pitch(heard.T, rate).hz) > 430
+    assert "+12 semitones" in (out / "index.html").read_text()
+
+
+class Chosen(torch.nn.Module):
+    """As loud as the weights of its labels, of which each counts twice as much as the one before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.zeros(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (self.gain[0] + 2 * self.gain[1])
+
+    @torch.jit.export
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(x.shape[0], 16, -1)
+
+    @torch.jit.export
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return self.forward(z.reshape(z.shape[0], 1, -1))
+
+    @torch.jit.export
+    def reset(self) -> None:
+        pass
+
+    @torch.jit.export
+    def set_label_weight(self, label: str, weight: float) -> int:
+        self.gain[0 if label == "flute" else 1] = weight
+        return 0
+
+
+@pytest.fixture
+def duo(make_ts: MakeTs, tmp_path: Path) -> Path:
+    card = json.loads(read_card(make_ts(delay=0, name="plain.ts")))
+    path = tmp_path / "duo.ts"
+    files = {"ravel.json": json.dumps(card | {"name": "duo", "labels": ["flute", "reed"]})}
+    torch.jit.save(torch.jit.script(Chosen()), str(path), _extra_files=files)
+    return path
+
+
+def test_a_model_with_labels_plays_as_the_one_that_is_meant(duo: Path) -> None:
+    model = systems.Model(duo, "duo")
+    clips = {label: Clip("one", melody(0.1), RATE, label) for label in ("flute", "reed", "", "tuba")}
+
+    def loudness() -> dict[str, float]:
+        return {label: float(np.abs(model.play(clip) / clip.sound).mean()) for label, clip in clips.items()}
+
+    assert loudness() == pytest.approx({"flute": 1, "reed": 2, "": 1, "tuba": 1}, rel=1e-4)
+    before, model.label = model.identity(), "flute:0.5,reed:0.25"
+    assert loudness() == pytest.approx(dict.fromkeys(clips, 1.0), rel=1e-4)
+    assert model.identity() != before
+
+
+def test_transfer_with_labels_asks_which(duo: Path, make_ts: MakeTs, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("--on", folder / "first.wav", "--out", out, "--transfer", "--examples", 0)
+    assert run(make_ts(delay=0), duo, *words, "--label", "reed") == 0
+    plain, labelled = report(out)["systems"]
+    assert (plain["facts"]["plays_as"], labelled["facts"]["plays_as"]) == (None, "reed")
+    assert labelled["clips"][0]["loudness_lu"] == pytest.approx(6.02, abs=0.05)
+    assert "plays as" in (out / "index.html").read_text()
+
+
 def test_other_rates_channels_and_lengths_are_measured(make_ts: MakeTs, tmp_path: Path) -> None:
     write_wav(tmp_path / "in" / "stereo.wav", np.repeat(melody(0.5), 2, axis=0), 48000)
     write_wav(tmp_path / "in" / "short.wav", melody(0.08), 22050)
@@ -203,6 +279,17 @@ BAD = {
     "no audio in it": (["{model}", "--on", "{tmp}/text.wav"], "not a readable sound file"),
     "too short": (["{model}", "--on", "{tmp}/click.wav"], "shorter than 50 ms"),
     "transfer of nothing": (["{model}", "--transfer"], "--transfer needs --on"),
+    "a transfer as nobody": (["{duo}", "--on", "{tmp}/good.wav", "--transfer"], "labels flute, reed: say with --label"),
+    "a label of another": (
+        ["{duo}", "--on", "{tmp}/good.wav", "--label", "tuba"],
+        "duo has flute, reed",
+    ),
+    "a label of none": (["{model}", "--on", "{tmp}/good.wav", "--label", "reed"], "violin has no labels"),
+    "matching of held-out sound": (["{model}", "--on", "{tmp}/good.wav", "--match-level"], "are for --transfer"),
+    "matching to what nobody knows": (
+        ["{model}", "--on", "{tmp}/good.wav", "--transfer", "--match-level"],
+        "--like RECORDINGS measures it",
+    ),
     "a baseline without material": (["{model}", "--on", "{tmp}/good.wav", "--baselines", "pca"], "--like"),
     "an unknown baseline": (
         ["{model}", "--on", "{tmp}/good.wav", "--like", "{tmp}/good.wav", "--baselines", "vae"],
@@ -220,7 +307,7 @@ BAD = {
 
 @pytest.mark.parametrize(("words", "says"), BAD.values(), ids=BAD)
 def test_bad_input_is_one_line_and_leaves_nothing(
-    make_ts: MakeTs, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: Sequence[str], says: str
+    make_ts: MakeTs, duo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: Sequence[str], says: str
 ) -> None:
     model = make_ts()
     write_wav(tmp_path / "good.wav", melody(0.3), RATE)
@@ -230,7 +317,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("mine")
     out = [] if "--out" in words else ["--out", str(tmp_path / "out")]
-    assert run(*[word.format(model=model, tmp=tmp_path) for word in words], *out) == FAILED
+    assert run(*[word.format(model=model, duo=duo, tmp=tmp_path) for word in words], *out) == FAILED
     error = capsys.readouterr().err
     assert says in error.splitlines()[-1]
     assert "Traceback" not in error
@@ -242,8 +329,8 @@ def test_a_model_that_makes_nan_is_named(make_ts: MakeTs, tmp_path: Path, capsys
     write_wav(tmp_path / "good.wav", melody(0.3), RATE)
 
     class Broken(systems.Model):
-        def play(self, sound: Sound, rate_hz: int) -> Sound:
-            return sound * np.nan
+        def play(self, clip: Clip) -> Sound:
+            return clip.sound * np.nan
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate.Opened, "play", Broken.play)
@@ -272,7 +359,7 @@ def test_the_perplexity_of_codes_is_that_of_their_shares(make_ts: MakeTs) -> Non
     """The stand-in's latents are samples: here whole numbers, each of four codes as often as the others."""
     model = systems.Model(make_ts(hop=2, codes={"codes": 8, "bits_per_second": 0.0}), "coded")
     numbers = np.repeat(np.arange(4), 50)[np.random.default_rng(0).permutation(200)].astype(np.float32)
-    used = evaluate.usage(model, [Clip("numbers", np.repeat(numbers, 2)[None], RATE)])
+    used = comparison.usage(model, [Clip("numbers", np.repeat(numbers, 2)[None], RATE)])
     assert used == {"codes": 8, "perplexity": [pytest.approx(4), pytest.approx(4)]}
 
 
@@ -290,8 +377,8 @@ class Plain:
     def identity(self) -> str:
         return self.name
 
-    def play(self, sound: Sound, rate_hz: int) -> Sound:
-        return self.gain * sound
+    def play(self, clip: Clip) -> Sound:
+        return self.gain * clip.sound
 
     def facts(self) -> dict[str, Any]:
         return {}

@@ -223,15 +223,26 @@ def test_every_measure_takes_every_sound(sound: Sound) -> None:
 
 
 def test_files_are_summed_up_by_mean_or_median() -> None:
-    rows = [dict.fromkeys(scores.MEASURES, value) for value in (1.0, 2.0, 9.0)] + [dict.fromkeys(scores.MEASURES)]
+    values = [1.0, 2.0, 9.0, 4.0, 5.0, 6.0, 7.0, 6.0]
+    rows = [dict.fromkeys(scores.MEASURES, value) for value in values] + [dict.fromkeys(scores.MEASURES)]
     found = scores.over_files(rows)
     mean, median = found["log_mel_db"], found["f0_cents"]
     assert mean is not None
     assert median is not None
-    assert (mean["value"], mean["files"]) == (4, 3)
-    assert mean["high"] - 4 == pytest.approx(1.96 * np.std([1, 2, 9], ddof=1) / 3**0.5)
-    assert (median["low"], median["value"], median["high"]) == (1.5, 2, 5.5)
-    assert scores.over_files(rows[3:])["snr_db"] is None
+    assert (mean["value"], mean["files"]) == (5, 8)
+    assert mean["high"] == pytest.approx(5 + 2.3646 * np.std(values, ddof=1) / 8**0.5, rel=2e-3)  # t, 7 degrees
+    assert (median["low"], median["value"], median["high"]) == (3.5, 5.5, 6.25)
+    assert scores.over_files(rows[8:])["snr_db"] is None
+
+
+def test_few_files_have_a_mean_and_no_interval() -> None:
+    rows = [dict.fromkeys(scores.MEASURES, value) for value in (1.0, 2.0, 9.0)]
+    for name in ("log_mel_db", "f0_cents"):
+        found = scores.over_files(rows)[name]
+        assert found is not None
+        assert (found["low"], found["high"], found["files"]) == (None, None, 3)
+    assert scores.student(7) == pytest.approx(2.3646, rel=0.005)
+    assert scores.student(30) == pytest.approx(2.0423, rel=1e-4)
 
 
 # -- linear algebra -----------------------------------------------------------------------------------------

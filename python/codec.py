@@ -17,10 +17,11 @@ from .audio import Audio, probe, stream_audio, write_wav_blocks
 from .card import Card, delay_samples, is_model_file, label_weights, read_card
 from .cli import Parser, positive, run_verb
 from .coding.compression import Coded, Values, compress, expand
-from .coding.container import MOST_NUMBERS, PRIOR, Header, read, write
+from .coding.container import ADAPTIVE, MOST_NUMBERS, PRIOR, Header, read, write
 from .coding.integer_prior import IntegerPrior
+from .coding.levels import Levels
 from .coding.statistics import entropy_coder
-from .coding.stored import content_hash, prior_in
+from .coding.stored import StoredPrior, content_hash, prior_in
 from .errors import RavelError
 from .players import HOPS_A_PASS, engine_module, load_model
 from .render import _resampled, _whole, exactly, rechunk
@@ -47,13 +48,13 @@ class Codec:
         self.late = delay_samples(self.card, "encode", "decode")
 
     @cached_property
-    def prior(self) -> IntegerPrior | None:
+    def prior(self) -> StoredPrior | None:
         """Of the file, as whole numbers."""
-        prior = prior_in(self.path)
-        if prior and (prior.codes != self.model.codes or prior.quantisers < self.tables):
-            there = f"{self.tables} quantisers of {self.model.codes} codes"
-            raise RavelError(f"{self.path}: its prior is of another model, this one has {there}: export it again")
-        return prior
+        return prior_in(self.path)
+
+    def levels(self, header: Header) -> Levels | None:
+        """What the numbers of a file stand for; None: they are the model's codes, or steps."""
+        return self.prior.levels if self.prior and header.statistics == PRIOR else None
 
     def _engine(self, method: str, streams: int) -> Any:
         engine = engine_module().Engine(self.model, method, streams, ENGINE_HOPS)
@@ -67,8 +68,9 @@ class Codec:
     def streams(self, channels: int) -> int:
         return channels if self.model.channels == 1 else 1
 
-    def encode(self, source: Path) -> tuple[Values, Header]:
-        """(tables, hops, streams) of a sound file as `encode` gives them, and what is known of the coded file."""
+    def encode(self, source: Path, levels: Levels | None = None) -> tuple[Values, Header]:
+        """(tables, hops, streams) of a sound file as `encode` gives them, or as the nearest levels of them, and what is
+        known of the coded file."""
         info = probe(source)
         if self.model.channels == 2 and info.channels > 2:
             raise RavelError(f"{source} has {info.channels} channels, the stereo model takes 1 or 2: mix it down")
@@ -81,11 +83,12 @@ class Codec:
         found = []
         for block in rechunk(exactly(stream_audio(source, self.rate), padded), ENGINE_HOPS * self.hop):
             x = np.repeat(block, 2, axis=0) if stereo and len(block) == 1 else block
-            found.append(engine.process(np.ascontiguousarray(x[None] if stereo else x[:, None])))
+            z = engine.process(np.ascontiguousarray(x[None] if stereo else x[:, None]))
+            found.append(levels.numbers(z) if levels else z)
         values = np.concatenate(found, 2).transpose(1, 2, 0)
         header = Header(
             self.card["name"], self.hash, info.sample_rate_hz, info.channels, info.frames, padded // self.hop, streams,
-            self.tables, int(self.model.codes), 0, 0.0, 0, 0,
+            len(values), levels.codes if levels else int(self.model.codes), 0, 0.0, 0, 0, PRIOR if levels else ADAPTIVE,
         )  # fmt: skip
         return values, header
 
@@ -97,14 +100,16 @@ class Codec:
 
     def _played(self, values: Values, header: Header) -> Iterator[Audio]:
         """Missing quantisers are silent, missing latents rest at their mean."""
+        levels = self.levels(header)
         engine = self._engine("decode", header.streams)
         for label, weight in enumerate(header.labels):
             engine.set_label_weight(label, weight)
-        filled = np.full((self.tables, *values.shape[1:]), -1.0 if self.discrete else 0.0, np.float32)
+        missing = -1.0 if self.discrete or levels else 0.0
+        filled = np.full((levels.tables if levels else self.tables, *values.shape[1:]), missing, np.float32)
         filled[: len(values)] = values
         for first in range(0, header.hops, ENGINE_HOPS):
             z = filled[:, first : first + ENGINE_HOPS].transpose(2, 0, 1)
-            y = engine.process(np.ascontiguousarray(z))
+            y = engine.process(np.ascontiguousarray(levels.latents(z) if levels else z))
             if self.model.channels == 1:
                 yield y[:, 0]
             else:
@@ -124,11 +129,12 @@ def encode_file(
     label: str | None = None,
 ) -> tuple[Coded, int]:
     """Write the coded file; returns what it is and its size in bytes."""
-    if with_prior and codec.prior is None:
+    prior = codec.prior if with_prior else None
+    if with_prior and prior is None:
         raise RavelError(f"--prior: {_no_prior(codec)}")
     labels = label_weights(codec.card, label) if label else []
-    values, header = codec.encode(source)
-    result = compress(values, replace(header, labels=labels), kbps, quantisers, codec.prior if with_prior else None)
+    values, header = codec.encode(source, prior.levels if prior else None)
+    result = compress(values, replace(header, labels=labels), kbps, quantisers, prior.network if prior else None)
     return result, write(target, result.header, result.payload)
 
 
@@ -137,32 +143,39 @@ def decode_file(codec: Codec, source: Path, target: Path, label: str | None = No
     header, payload = read(source)
     if header.hash != codec.hash:
         raise RavelError(f"{source} was made with another model, {header.model} ({header.hash[:12]}): give that one")
+    prior = _prior_of(header, codec, source)
+    levels = codec.levels(header)
     frames = max(1, round(header.frames * codec.rate / header.sample_rate_hz))
     fits = (
-        codec.discrete == (header.step == 0)
-        and header.symbols == (codec.model.codes or header.symbols)
-        and header.tables <= codec.tables
+        (codec.discrete or levels is not None) == (header.step == 0)
+        and header.symbols == (prior.codes if prior else codec.model.codes or header.symbols)
+        and header.tables <= (levels.tables if levels else codec.tables)
         and header.streams == codec.streams(header.channels)
         and header.hops * codec.hop == codec.padded(frames)
         and len(header.labels) in (0, len(codec.model.labels))
     )
     if not fits:
         raise RavelError(f"{source} does not fit its model: encode the sound again")
-    prior = None
-    if header.statistics == PRIOR:
-        prior = codec.prior
-        if prior is None:
-            raise RavelError(f"{source} was coded with a prior ({header.prior[:12]}), {_no_prior(codec)}")
-        if prior.fingerprint != header.prior:
-            raise RavelError(
-                f"{source} was coded with another prior ({header.prior[:12]}) than {codec.path.name} has "
-                f"({prior.fingerprint[:12]}): give the model as it was then"
-            )
     if label:
         header = replace(header, labels=label_weights(codec.card, label))
     sound = codec.decode(expand(header, payload, source, prior), header)
     write_wav_blocks(target, sound, header.channels, header.frames, header.sample_rate_hz)
     return header
+
+
+def _prior_of(header: Header, codec: Codec, source: Path) -> IntegerPrior | None:
+    """That which the file was coded with, if it was. Raises RavelError where the model has another, or none."""
+    if header.statistics != PRIOR:
+        return None
+    if codec.prior is None:
+        raise RavelError(f"{source} was coded with a prior ({header.prior[:12]}), {_no_prior(codec)}")
+    network = codec.prior.network
+    if network.fingerprint != header.prior:
+        raise RavelError(
+            f"{source} was coded with another prior ({header.prior[:12]}) than {codec.path.name} has "
+            f"({network.fingerprint[:12]}): give the model as it was then"
+        )
+    return network
 
 
 def _no_prior(codec: Codec) -> str:
@@ -202,7 +215,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     dial = parser.add_mutually_exclusive_group()
     dial.add_argument("--kbps", type=float, help="at most so many kbit/s: fewer quantisers, or larger steps of latents")
-    dial.add_argument("--quantisers", type=positive, help="of a discrete model code only the first N")
+    dial.add_argument(
+        "--quantisers", type=positive, help="code only the first N of its quantisers, or of a prior's latents"
+    )
     parser.add_argument(
         "--prior", action="store_true", help="code with the model's prior: fewer bits, slower; decoding needs it too"
     )
@@ -237,9 +252,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _line(target: Path, result: Coded, size: int, codec: Codec, asked: bool) -> str:
     header = result.header
-    what = f"{header.tables} of {codec.tables} " + (
-        "quantisers" if header.step == 0 else f"latents in steps of {header.step:g}"
-    )
+    coded = "quantisers" if codec.discrete else f"latents in steps of {header.step:g}"
+    if levels := codec.levels(header):
+        coded = f"latents in {levels.codes} levels"
+    what = f"{header.tables} of {codec.tables} {coded}"
     kbps = f"entropy estimate {result.kbps_of(result.entropy_bits):.2f}"
     if header.statistics == PRIOR:
         kbps += f", {result.kbps_of(result.adaptive_bits):.2f} without the prior"

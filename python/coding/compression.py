@@ -76,7 +76,8 @@ def compress(
     quantisers: int | None = None,
     prior: IntegerPrior | None = None,
 ) -> Coded:
-    """Entropy-code what `Codec.encode` gave; with `kbps` as much of it as fits, with a prior where that is cheaper."""
+    """Entropy-code what `Codec.encode` gave; with `kbps` as much of it as fits, with a prior where that is cheaper, or
+    where the header already says so."""
     discrete = header.symbols > 0
     if quantisers is not None and not (discrete and quantisers <= header.tables):
         what = (
@@ -86,7 +87,8 @@ def compress(
     room = np.inf if kbps is None else kbps * 1000 * header.frames / header.sample_rate_hz - END_BITS
     if discrete:
         numbers = values.astype(np.int32)[:quantisers]
-        coders: list[Coder] = [Adaptive(header.symbols), *([Predicted(prior)] if prior else [])]
+        coders: list[Coder] = [] if header.statistics == PRIOR else [Adaptive(header.symbols)]
+        coders += [Predicted(prior)] if prior else []
         choices = [codes_within(room, numbers, header.symbols, coder) for coder in coders]
         choice = max(choices, key=lambda c: (c.fits * len(c.numbers), -c.bits))
     else:

@@ -69,7 +69,8 @@ class History:
 class IntegerPrior:
     """Rows of the delay pattern to the frequencies of the next row's codes, as whole numbers."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, meaning: bytes = b"") -> None:
+        """`meaning`: what its codes stand for, where the model does not say it."""
         w = weights
         self.quantisers, self.codes, self.channels = w.embedding.shape
         self.dilations = tuple(w.dilations)
@@ -97,7 +98,7 @@ class IntegerPrior:
         for name, magnitude in self.magnitudes().items():
             if not magnitude < EXACT:
                 raise RavelError(f"prior: the weights of {name} are too large to be coded with: train it anew")
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = self._fingerprint(meaning)
 
     def magnitudes(self) -> dict[str, int]:
         """By layer the largest sum of magnitudes that a product can come to, whatever is heard."""
@@ -151,13 +152,14 @@ class IntegerPrior:
         np.put_along_axis(mass, best, np.take_along_axis(mass, best, -1) + left, -1)
         return mass
 
-    def _fingerprint(self) -> str:
+    def _fingerprint(self, meaning: bytes) -> str:
         """Of all whole numbers that a distribution depends on."""
         digest = hashlib.sha256(repr((CONSTANTS, self.dilations, self.embedding.shape, self.last.shape)).encode())
         layers = [self.entry, *self.dilated, *self.mixing, self.hidden, self.narrow]
         parts = [self.embedding, self.offset, *(part for layer in layers for part in layer), self.last, self.last_bias]
         for part in [*parts, self.tanh, self.mass.astype(np.float64)]:
             digest.update(np.ascontiguousarray(part, "<f8").tobytes())
+        digest.update(meaning)
         return digest.hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..errors import RavelError
 from .integer_prior import Floats, IntegerPrior, Layer, Weights
+from .levels import Levels
 
 Node = dict[str, Any]
 
@@ -38,8 +40,16 @@ def content_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def prior_in(path: str | Path) -> IntegerPrior | None:
-    """The prior of a sound `.ravel` as whole numbers, or None where it has none."""
+@dataclass(frozen=True)
+class StoredPrior:
+    """A prior in whole numbers, and what these stand for in a continuous model; of another they are its codes."""
+
+    network: IntegerPrior
+    levels: Levels | None
+
+
+def prior_in(path: str | Path) -> StoredPrior | None:
+    """The prior of a sound `.ravel`, or None where it has none."""
     graph, header, data = _opened(path)
 
     def tensor(name: str) -> Floats:
@@ -47,8 +57,14 @@ def prior_in(path: str | Path) -> IntegerPrior | None:
         found = np.frombuffer(part, {"F32": "<u4", "BF16": "<u2"}[dtype]).astype(np.uint32)
         return (found << (0 if dtype == "F32" else 16)).view(np.float32).reshape(header[name]["shape"])
 
+    if "prior" not in graph:
+        return None
     try:
-        return IntegerPrior(_weights(graph["prior"]["network"], tensor)) if "prior" in graph else None
+        speak = graph["prior"]["speak"]
+        levels = Levels(tensor(speak["codebook"]), tensor(speak["offset"])) if speak else None
+        return StoredPrior(
+            IntegerPrior(_weights(graph["prior"]["network"], tensor), levels.meaning() if levels else b""), levels
+        )
     except (KeyError, ValueError, IndexError) as error:
         raise RavelError(
             f"{path}: its prior has a form that the codec does not know ({error}): export it again"

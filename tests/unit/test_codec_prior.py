@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import re
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -20,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.torch
 import soundfile
 import torch
 from hypothesis import given, settings
@@ -42,7 +42,7 @@ from python.errors import RavelError
 from python.model.prior import Prior, PriorConfig
 from python.streaming import deploy, graph
 from tests.integer_network import rows, weights
-from tests.networks import CODES, KEPT, QUANTISERS, trained
+from tests.networks import CODES, KEPT, QUANTISERS, prior_of, trained
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ("a757a7d380a8a2392c49c1a72db7d10e", "596854e183beed02a23875e3fd168ecc")  # of tests/integer_network.py
@@ -292,162 +292,159 @@ def test_streams_are_the_same_everywhere() -> None:
 
 # -- files ------------------------------------------------------------------------
 
-Make = Callable[..., Path]
-RATE = 44100
+RATE, SECONDS = 44100, 0.6
 LABELS = ("cello", "flute")
-
-
-def knowing(codes: Numbers, quantisers: int = QUANTISERS) -> Weights:
-    """A prior that knows how often each code comes, and little more."""
-    network = silent_narrow(weights(quantisers, CODES, 6, 6, 4))
-    counts = np.array([np.bincount(c.ravel(), minlength=CODES) for c in codes]) + 1.0
-    bias = np.zeros((quantisers, CODES))
-    bias[: len(codes)] = np.log(counts / counts.sum(1, keepdims=True))
-    return replace(network, last=(network.last[0] * np.float32(0.05), bias.ravel().astype(np.float32)))
-
-
-def node(network: Weights, tensors: dict[str, Any]) -> dict[str, Any]:
-    """The graph's form of a prior, its tensors put among the others."""
-
-    def named(name: str, value: Any) -> str:
-        tensors[f"prior.{name}"] = torch.from_numpy(np.array(value))
-        return f"prior.{name}"
-
-    def convolution(name: str, layer: Any, dilation: int = 1) -> dict[str, Any]:
-        weight, bias = layer
-        numbers = {"kernel": weight.shape[1], "dilation": dilation}
-        held = {"weight": named(f"{name}.weight", weight), "bias": named(f"{name}.bias", bias) if bias.any() else None}
-        return {"op": "conv1d", "name": name, **numbers, **held}
-
-    quantisers, codes, _ = network.embedding.shape
-    books = {"codebook": named("codebook", network.embedding), "offset": named("offset", network.offset)}
-    layers = [
-        {"op": "codebook", "name": "books", "quantisers": quantisers, "codes": codes, **books},
-        convolution("entry", network.entry),
-    ]
-    for i, dilation in enumerate(network.dilations):
-        body = [
-            {"op": "part", "name": f"{i}.part"},
-            convolution(f"{i}.dilated", network.dilated[i], dilation),
-            {"op": "gated_tanh", "name": f"{i}.gate"},
-            convolution(f"{i}.mixing", network.mixing[i]),
-        ]
-        branches = [{"op": "delay", "name": f"{i}.skip"}, {"op": "serial", "name": f"{i}.body", "layers": body}]
-        layers.append({"op": "sum", "name": str(i), "branches": branches})
-    layers += [convolution(name, getattr(network, name)) for name in ("hidden", "narrow", "last")]
-    return {"op": "prior", "name": "prior", "network": {"op": "serial", "name": "prior.network", "layers": layers}}
-
-
-def with_prior(path: Path, target: Path, network: Weights) -> Path:
-    """A copy of a `.ravel` that holds a prior."""
-    tensors = safetensors.torch.load_file(path)
-    length = int.from_bytes(path.read_bytes()[:8], "little")
-    about = json.loads(path.read_bytes()[8 : 8 + length])["__metadata__"]
-    parts = json.loads(about["graph"])
-    parts["prior"] = node(network, tensors)
-    safetensors.torch.save_file(tensors, target, about | {"graph": json.dumps(parts)})
-    return target
+Make = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of two labels."""
-    path = tmp_path_factory.mktemp("models") / "duo.ravel"
-    source = trained("low-discrete", labels=LABELS)
-    shell = deploy.deploy(source, KEPT, True)
-    path.write_bytes(graph.ravel(shell, deploy.card(shell, source, path.stem), "fp32"))
-    return path
-
-
-def test_a_prior_is_read_from_the_file_and_is_no_part_of_the_model_s_hash(model: Path, tmp_path: Path) -> None:
-    network = silent_narrow(weights(QUANTISERS, CODES, 6, 6, 4, (1, 3, 9)))
-    path = with_prior(model, tmp_path / "with.ravel", network)
-    found = prior_in(path)
-    assert found is not None
-    assert found.fingerprint == IntegerPrior(network).fingerprint
-    assert found.fingerprint != IntegerPrior(replace(network, dilations=(1, 3, 8))).fingerprint
-    assert prior_in(model) is None
-    assert content_hash(path) == content_hash(model)
-
-
-def recording(path: Path, channels: int = 1, seconds: float = 0.6) -> Path:
-    swell = 0.2 * (1 + np.sin(np.arange(int(seconds * RATE)) / 2000))[:, None]
-    noise = np.random.default_rng(0).standard_normal((len(swell), channels))
+def wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise that swells, stereo."""
+    path = tmp_path_factory.mktemp("sound") / "in.wav"
+    swell = 0.2 * (1 + np.sin(np.arange(int(SECONDS * RATE)) / 2000))[:, None]
+    noise = np.random.default_rng(0).standard_normal((len(swell), 2))
     soundfile.write(path, (swell * noise).astype(np.float32), RATE, subtype="FLOAT")
     return path
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory, wav: Path) -> Make:
+    """make(preset, prior) -> file. Priors: "none", "knowing" how often each code of the sound comes, and "foreign"."""
+    folder = tmp_path_factory.mktemp("models")
+
+    def model(preset: str = "low-discrete", prior: str = "knowing", weights: str = "fp32") -> Path:
+        path = folder / prior / weights / f"{preset}.ravel"
+        if path.exists():
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source = trained(preset, labels=LABELS if preset == "low-discrete" else ())
+        of_source = None if prior == "none" else prior_of(source)
+        if of_source and prior == "knowing":
+            codec = Codec(model(preset, "foreign"))
+            assert codec.prior is not None
+            values, _ = codec.encode(wav, codec.prior.levels)
+            know(of_source.prior, values.astype(np.int32))
+        shell = deploy.deploy(source, KEPT, True, of_source)
+        path.write_bytes(graph.ravel(shell, deploy.card(shell, source, path.stem, of_source), weights))
+        return path
+
+    return model
+
+
+def know(prior: Prior, codes: Numbers) -> None:
+    """How often each code comes, and little more."""
+    counts = torch.tensor(np.array([np.bincount(c.ravel(), minlength=CODES) for c in codes])) + 1.0
+    assert prior.last.bias is not None
+    prior.last.weight.mul_(0.01)
+    prior.last.bias.view(QUANTISERS, CODES)[: len(codes)] = (counts / counts.sum(1, keepdim=True)).log()
 
 
 def go(*words: object) -> int:
     return run_verb("codec", codec.main, [str(word) for word in words])
 
 
-@pytest.fixture
-def known(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weights:
-    """The prior of the model from now on, which knows the codes of in.wav."""
-    network = knowing(Codec(model).encode(recording(tmp_path / "in.wav", 2))[0].astype(np.int32))
-    has(monkeypatch, network)
-    return network
+def sound(path: Path) -> Any:
+    return soundfile.read(path, dtype="float32", always_2d=True)[0]
 
 
-def has(monkeypatch: pytest.MonkeyPatch, network: Weights | None) -> None:
-    monkeypatch.setattr(codec, "prior_in", lambda path: network and IntegerPrior(network))
-
-
-def test_a_stereo_file_with_labels_comes_back(
-    model: Path, known: Weights, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source, rvl, target = (tmp_path / name for name in ("in.wav", "a.rvl", "out.wav"))
-    assert go("encode", source, rvl, "--model", model, "--prior", "--label", "cello:0.3,flute:0.7") == 0
-    assert re.search(r"kbit/s \(entropy estimate [\d.]+, [\d.]+ without the prior\)", capsys.readouterr().out)
-    header, payload = container.read(rvl)
-    assert rvl.read_bytes()[:4] == b"RVL2"
-    assert (header.statistics, header.prior, header.labels) == ("prior", IntegerPrior(known).fingerprint, [0.3, 0.7])
-    values, _ = Codec(model).encode(source)
-    assert np.array_equal(expand(header, payload, prior=IntegerPrior(known)), values)
-    assert go("decode", rvl, target, "--model", model) == 0
-    assert np.array_equal(soundfile.read(target, dtype="float32")[0], played_by(model, values, [0.3, 0.7]))
-    assert go("decode", rvl, target, "--model", model, "--label", "flute", "--force") == 0
-    assert np.array_equal(soundfile.read(target, dtype="float32")[0], played_by(model, values, [0.0, 1.0]))
-    assert not np.array_equal(played_by(model, values, [0.3, 0.7]), played_by(model, values, [0.0, 1.0]))
-
-
-def played_by(model: Path, values: Any, label_weights: list[float]) -> Any:
-    """What an engine that never saw a file plays, (frames, channels)."""
+def played_by(model: Path, latents: Any, label_weights: Sequence[float] = ()) -> Any:
+    """What an engine that never saw a file plays of (streams, channels, hops): (frames, streams)."""
     loaded = native.Model(model)
-    engine = native.Engine(loaded, "decode", values.shape[2])
+    engine = native.Engine(loaded, "decode", len(latents))
+    engine.temperature = 0.0
     for label, weight in enumerate(label_weights):
         engine.set_label_weight(label, weight)
     late = loaded.methods["forward"]["delay_samples"]
-    frames = int(0.6 * RATE)
-    return engine.process(np.ascontiguousarray(values.transpose(2, 0, 1)))[:, 0, late : late + frames].T
+    return engine.process(np.ascontiguousarray(latents))[:, 0, late : late + int(SECONDS * RATE)].T
+
+
+def test_a_stereo_file_with_labels_comes_back(
+    make: Make, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, rvl, target = make(), tmp_path / "a.rvl", tmp_path / "out.wav"
+    assert go("encode", wav, rvl, "--model", model, "--prior", "--label", "cello:0.3,flute:0.7") == 0
+    assert re.search(r"kbit/s \(entropy estimate [\d.]+, [\d.]+ without the prior\)", capsys.readouterr().out)
+    header, payload = container.read(rvl)
+    prior = prior_in(model).network
+    assert rvl.read_bytes()[:4] == b"RVL2"
+    assert (header.statistics, header.prior, header.labels) == ("prior", prior.fingerprint, [0.3, 0.7])
+    values, _ = Codec(model).encode(wav)
+    assert np.array_equal(expand(header, payload, prior=prior), values)
+    assert go("decode", rvl, target, "--model", model) == 0
+    codes = values.transpose(2, 0, 1)
+    assert np.array_equal(sound(target), played_by(model, codes, [0.3, 0.7]))
+    assert go("decode", rvl, target, "--model", model, "--label", "flute", "--force") == 0
+    assert np.array_equal(sound(target), played_by(model, codes, [0.0, 1.0]))
+    assert not np.array_equal(played_by(model, codes, [0.3, 0.7]), played_by(model, codes, [0.0, 1.0]))
+
+
+def test_a_continuous_model_is_coded_by_the_levels_of_its_prior(
+    make: Make, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, rvl, target = make("low"), tmp_path / "a.rvl", tmp_path / "out.wav"
+    for count in (KEPT, 2):
+        assert go("encode", wav, rvl, "--model", model, "--prior", "--quantisers", count, "--force") == 0
+        assert f"{count} of {KEPT} latents in {CODES} levels" in capsys.readouterr().out
+        assert go("decode", rvl, target, "--model", model, "--force") == 0
+        latents = torch.from_numpy(Codec(model).encode(wav)[0].transpose(2, 0, 1).copy())
+        source = trained("low")
+        alphabet = prior_of(source).alphabet.playing(KEPT)
+        numbers = alphabet.listen(torch.nn.functional.pad(latents, (0, 0, 0, alphabet.heard - KEPT)))[:, :KEPT]
+        header, payload = container.read(rvl)
+        got = expand(header, payload, prior=prior_in(model).network)
+        assert np.array_equal(got.transpose(2, 0, 1), numbers[:, :count].numpy())
+        numbers[:, count:] = -1
+        assert np.array_equal(sound(target), played_by(model, alphabet.speak(numbers).numpy()))
+    assert go("encode", wav, rvl, "--model", model, "--prior", "--quantisers", KEPT + 1, "--force") == 2
+    assert f"this model has 1 to {KEPT}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preset", ["low-discrete", "low"])
+def test_a_prior_is_read_from_the_file_and_is_no_part_of_the_model_s_hash(make: Make, preset: str) -> None:
+    found = prior_in(make(preset))
+    other, halved = prior_in(make(preset, "foreign")), prior_in(make(preset, weights="bf16"))
+    assert len({stored.network.fingerprint for stored in (found, other, halved)}) == 3
+    assert prior_in(make(preset, "none")) is None
+    assert content_hash(make(preset)) == content_hash(make(preset, "foreign")) == content_hash(make(preset, "none"))
+    data = make(preset, "none").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    about = header.pop("__metadata__")
+    plain = hashlib.sha256(json.dumps([about["graph"], header], sort_keys=True).encode() + data[8 + length :])
+    assert content_hash(make(preset, "none")) == plain.hexdigest(), "as files of version 1 name it"
+
+
+def test_the_prior_of_the_file_is_that_of_the_script(make: Make) -> None:
+    """Distributions of the whole numbers against the logits of the network that was exported."""
+    network, heard = prior_in(make("low-discrete", "foreign")).network, rows(BLOCK, 1, QUANTISERS, CODES)
+    frequencies = network.frequencies(network.logits(heard, network.begin(1), QUANTISERS))[:, 0]
+    p = prior_of(trained("low-discrete", labels=LABELS)).prior(torch.from_numpy(heard[:, 0].T[None].astype(np.float32)))
+    p = p[0].T.reshape(BLOCK, QUANTISERS, CODES).softmax(-1).numpy()
+    assert np.abs(frequencies / TOTAL - p).max() < 0.005
 
 
 def test_the_cheaper_statistics_are_taken(
-    model: Path,
-    known: Weights,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    make: Make, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    values, header = Codec(model).encode(tmp_path / "in.wav")
+    model, prior = Codec(make()), prior_in(make()).network
+    values, header = model.encode(wav)
     plain = compress(values, header, quantisers=4)
-    helped = compress(values, header, quantisers=4, prior=IntegerPrior(known))
+    helped = compress(values, header, quantisers=4, prior=prior)
     assert helped.entropy_bits < helped.adaptive_bits == plain.entropy_bits
     between = (helped.entropy_bits + plain.entropy_bits) / 2 + 64
     kbps = between / helped.seconds / 1000
     assert compress(values, header, kbps).header.tables == 3
-    fitted = compress(values, header, kbps, prior=IntegerPrior(known))
+    fitted = compress(values, header, kbps, prior=prior)
     assert (fitted.header.tables, fitted.header.statistics) == (4, "prior")
     assert fitted.kbps <= kbps
-    has(monkeypatch, weights(QUANTISERS, CODES, loudness=6.0))
-    assert go("encode", tmp_path / "in.wav", tmp_path / "a.rvl", "--model", model, "--prior") == 0
+    assert go("encode", wav, tmp_path / "a.rvl", "--model", make("low-discrete", "foreign"), "--prior") == 0
     assert "the prior would need more" in capsys.readouterr().out
     assert container.read(tmp_path / "a.rvl")[0].statistics == "adaptive"
 
 
 @pytest.fixture
-def rvl(model: Path, known: Weights, tmp_path: Path) -> Path:
-    assert go("encode", tmp_path / "in.wav", tmp_path / "a.rvl", "--model", model, "--prior") == 0
+def rvl(make: Make, wav: Path, tmp_path: Path) -> Path:
+    assert go("encode", wav, tmp_path / "a.rvl", "--model", make(), "--prior") == 0
     return tmp_path / "a.rvl"
 
 
@@ -461,33 +458,53 @@ def refused(rvl: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_a_missing_or_another_prior_says_so(
-    model: Path, rvl: Path, known: Weights, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make: Make, wav: Path, rvl: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    has(monkeypatch, replace(known, offset=known.offset + np.float32(2**-10)))
-    assert "was coded with another prior (" in refused(rvl, model, capsys)
-    has(monkeypatch, weights(QUANTISERS, CODES + 1))
-    assert "its prior is of another model, this one has 5 quantisers of 16 codes" in refused(rvl, model, capsys)
-    has(monkeypatch, None)
-    assert "was coded with a prior (" in (error := refused(rvl, model, capsys))
-    assert "duo.ravel has none: `ravel train-prior` teaches its run one" in error
-    assert go("encode", rvl.with_name("in.wav"), rvl, "--model", model, "--prior", "--force") == 2
-    assert "--prior: duo.ravel has none" in capsys.readouterr().err
+    assert "was coded with another prior (" in refused(rvl, make("low-discrete", "foreign"), capsys)
+    without = make("low-discrete", "none")
+    error = refused(rvl, without, capsys)
+    assert "was coded with a prior (" in error
+    assert "low-discrete.ravel has none: `ravel train-prior` teaches its run one" in error
+    assert go("encode", wav, rvl, "--model", without, "--prior", "--force") == 2
+    assert "--prior: low-discrete.ravel has none" in capsys.readouterr().err
 
 
-def test_a_payload_that_no_prior_coded_says_so(model: Path, rvl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("preset", "fields", "line"),
+    [
+        ("low-discrete", {"labels": [1.0]}, "does not fit its model"),
+        ("low-discrete", {"symbols": CODES + 1}, "does not fit its model"),
+        ("low-discrete", {"tables": KEPT + 1}, "does not fit its model"),
+        ("low-discrete", {"step": 0.5}, "does not fit its model"),
+        ("low-discrete", {"statistics": "adaptive", "prior": ""}, "is not understood"),
+        ("low", {"tables": KEPT + 1}, "does not fit its model"),
+        ("low", {"symbols": CODES + 1}, "does not fit its model"),
+        ("low", {"step": 0.5}, "does not fit its model"),
+        ("low", {"statistics": "adaptive", "prior": ""}, "does not fit its model"),
+    ],
+)
+def test_a_header_that_lies_says_so(
+    make: Make, wav: Path, tmp_path: Path, preset: str, fields: dict[str, Any], line: str, capsys: Any
+) -> None:
+    path = tmp_path / "a.rvl"
+    assert go("encode", wav, path, "--model", make(preset), "--prior") == 0
+    header, payload = container.read(path)
+    container.write(path, replace(header, **fields), payload)
+    assert line in refused(path, make(preset), capsys)
+
+
+def test_a_payload_that_no_prior_coded_says_so(make: Make, rvl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     header, payload = container.read(rvl)
     for junk in (b"", b"\xff" * len(payload), b"\0" * 8, payload[4:]):
         container.write(rvl, replace(header, payload_bytes=len(junk)), junk)
-        assert "is not understood" in refused(rvl, model, capsys)
-    container.write(rvl, replace(header, labels=[1.0]), payload)
-    assert "does not fit its model" in refused(rvl, model, capsys)
+        assert "is not understood" in refused(rvl, make(), capsys)
 
 
-def test_labels_of_the_command_line(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, target = recording(tmp_path / "in.wav"), tmp_path / "a.rvl"
-    assert go("encode", source, target, "--model", model, "--label", "oboe") == 2
-    assert "no label 'oboe'; duo has cello, flute" in capsys.readouterr().err
-    assert go("encode", source, target, "--model", model) == 0
+def test_labels_of_the_command_line(make: Make, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, target = make(), tmp_path / "a.rvl"
+    assert go("encode", wav, target, "--model", model, "--label", "oboe") == 2
+    assert "no label 'oboe'; low-discrete has cello, flute" in capsys.readouterr().err
+    assert go("encode", wav, target, "--model", model) == 0
     assert target.read_bytes()[:4] == b"RVL1", "the first plays, as ever"
     assert go("decode", target, tmp_path / "b.wav", "--model", model, "--prior") == 2
     assert "--prior is for encoding" in capsys.readouterr().err

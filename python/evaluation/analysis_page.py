@@ -103,7 +103,8 @@ def _codes(made: Page, use: dict[str, Any]) -> None:
     codes, full = use["codes"], np.log2(use["codes"])
     made.heading("Codes in use")
     made.paragraph(
-        f"Every frame is {plural(len(use['taken']), 'number')} of {codes}, each for what those before it left over. "
+        f"Every frame is {plural(len(use['taken']), 'number')} below {codes}"
+        f"{', each for what those before it left over' if len(use['taken']) > 1 else ''}. "
         f"Perplexity: how many codes, evenly used, would be as varied as those in these {use['frames']} frames. "
         "A code that is not taken here may still be the one for another sound; in training, one that is hardly used is "
         "replaced."

@@ -32,9 +32,8 @@ Remote::Remote(Shell& shell, std::span<const std::byte> built_in) noexcept
 void Remote::start(const Arguments& arguments) {
   starting_ = true;
   player_.set_method(arguments.method);
-  const bool encode = arguments.method == Method::encode, decode = arguments.method == Method::decode;
-  inputs_ = decode ? kLatents : 1;
-  outputs_ = encode ? kLatents : 1;
+  inputs_ = arguments.method == Method::decode ? kLatents : 1;
+  outputs_ = gives_audio(arguments.method) ? 1 : kLatents;
   try {
     if (!arguments.model.empty()) {
       load(arguments.model, true);
@@ -44,9 +43,10 @@ void Remote::start(const Arguments& arguments) {
   } catch (const std::exception& error) {
     complain(error.what());
   }
-  if (const auto model = player_.model()) {
-    inputs_ = model->info().method(arguments.method).in_channels;
-    outputs_ = model->info().method(arguments.method).out_channels;
+  const auto model = player_.model();
+  if (const MethodInfo about = model ? model->info().method(arguments.method) : MethodInfo(); about.in_channels > 0) {
+    inputs_ = about.in_channels;
+    outputs_ = about.out_channels;
   }
   if (arguments.inputs) inputs_ = arguments.inputs;
   if (arguments.outputs) outputs_ = arguments.outputs;
@@ -118,8 +118,8 @@ void Remote::compare_signals() {
   if (starting_) return;
   const Method method = player_.method();
   const MethodInfo& needs = player_.model()->info().method(method);
-  if ((method == Method::decode && needs.in_channels != inputs_) ||
-      (method == Method::encode && needs.out_channels != outputs_))
+  if (needs.in_channels > 0 && ((method == Method::decode && needs.in_channels != inputs_) ||
+                                (!gives_audio(method) && needs.out_channels != outputs_)))
     shell_.print(std::string("has ") + std::to_string(needs.in_channels) + " in and " +
                  std::to_string(needs.out_channels) + " out now, this object " + std::to_string(inputs_) + " and " +
                  std::to_string(outputs_) + ": for all of them, make the object ravel~ " + name_ + " " + name(method));
@@ -492,7 +492,12 @@ void Remote::info() {
   count("channels", about.channels);
   count("hop", about.hop_samples);
   count("latents", about.latents);
+  if (about.quantisers > 0) {
+    count("quantisers", about.quantisers);
+    count("codes", about.codes);
+  }
   for (const std::string& label : about.labels) row("label", label);
+  count("prior", about.method(Method::prior).in_channels > 0);
   row("weights", about.bf16_weights ? "bf16" : "fp32");
   row("isa", about.script ? "TorchScript" : name(model->isa()));
 }

@@ -18,7 +18,7 @@ constexpr int kMaxSignals = 1024;  // of one multichannel cord in Max
 constexpr std::array kWords = {
     Word{"load", "MODEL", "loads another model; what plays goes on until it is there", false},
     Word{"reload", "", "loads the file again", false},
-    Word{"method", "forward|encode|decode", "what the model does; inlets and outlets stay as they are", false},
+    Word{"method", "forward|encode|decode|prior", "what the model does; inlets and outlets stay as they are", false},
     Word{"mode", "automatic|inline|sliced|threaded [SLICES]", "how a hop is computed", false},
     Word{"enable", "0|1", "0: silence at no cost", true},
     Word{"bypass", "0|1", "1: the input, as late as the model's sound", true},
@@ -95,7 +95,7 @@ std::optional<Switch> switch_from(const char* word) {
 }
 
 std::optional<Method> method_from(const char* word) {
-  for (const Method method : {Method::forward, Method::encode, Method::decode})
+  for (const Method method : kEveryMethod)
     if (same(word, name(method))) return method;
   return std::nullopt;
 }
@@ -144,7 +144,7 @@ Arguments parse(Atoms atoms) {
       buffer_read = true;
     } else if (atom->word && !method_read) {
       const auto method = method_from(atom->word);
-      if (!method) throw Error(std::string("no method '") + atom->word + "': there is forward, encode, decode");
+      if (!method) throw Error(std::string("no method '") + atom->word + "': there is forward, encode, decode, prior");
       arguments.method = *method;
       method_read = true;
     } else {

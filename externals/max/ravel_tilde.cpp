@@ -76,6 +76,11 @@ class Few {
   std::size_t count_;
 };
 
+const char* signal_of(ravel::Method method, bool inlet) {
+  if (inlet ? ravel::takes_audio(method) : ravel::gives_audio(method)) return inlet ? "audio in" : "audio out";
+  return inlet && method == ravel::Method::prior ? "added to prior_temperature" : "latent";
+}
+
 // Where each channel of the player lies among the signals of one compilation of the DSP chain.
 struct Plan {
   ravel::Host host;
@@ -160,14 +165,13 @@ class Object final : public ravel::patcher::Shell {
 
   void assist(bool inlet, long index, char* text) const {
     const ravel::Method method = remote_.player().method();
-    const bool latents = method == (inlet ? ravel::Method::decode : ravel::Method::encode);
     const int count = inlet ? remote_.inputs() : remote_.outputs();
     const char* kind = layout_ == Layout::plain ? "signal" : "multichannelsignal";
     if (!inlet && index >= outlets_) {
       std::snprintf(text, kAssistSize, "lists: info, latency, load, error, attributes");
       return;
     }
-    const char* what = latents ? "latent" : inlet ? "audio in" : "audio out";
+    const char* what = signal_of(method, inlet);
     int used = layout_ == Layout::bundle ? std::snprintf(text, kAssistSize, "(%s) %d x %s", kind, count, what)
                : count == 1              ? std::snprintf(text, kAssistSize, "(%s) %s", kind, what)
                                          : std::snprintf(text, kAssistSize, "(%s) %s %ld", kind, what, index);
@@ -330,7 +334,7 @@ const std::vector<Attribute>& attributes() {
   static const auto all = [] {
     std::vector<Attribute> list = {
         {"mode", "symbol", "Mode", "enum", "automatic inline sliced threaded"},
-        {"method", "symbol", "Method", "enum", "forward encode decode"},
+        {"method", "symbol", "Method", "enum", "forward encode decode prior"},
         {"enable", "long", "Enable", "onoff", ""},
         {"bypass", "long", "Bypass", "onoff", ""},
         {"freeze", "long", "Freeze Latents", "onoff", ""},

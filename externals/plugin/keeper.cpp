@@ -89,7 +89,7 @@ bool Keeper::fits(const Model& model) {
   return now.preset == next.preset && now.hop_samples == next.hop_samples &&
          now.sample_rate_hz == next.sample_rate_hz && now.channels == next.channels &&
          now.method(method).in_channels == next.method(method).in_channels &&
-         now.method(method).delay_samples == next.method(method).delay_samples;
+         now.method(method).delay_samples == next.method(method).delay_samples && has_prior(now) == has_prior(next);
 }
 
 void Keeper::adopt(ModelFile file, std::vector<std::byte> embedded, bool built_in_plays) {

@@ -161,7 +161,7 @@ float Shell::parameter(int parameter) const noexcept {
 int Shell::latency_samples() const noexcept { return keeper_->stage.latency_samples(); }
 
 int Shell::tail_samples() const noexcept {
-  if (parameter(kFreeze) > 0) return -1;
+  if (parameter(kFreeze) > 0 || keeper_->stage.plays_by_itself()) return -1;
   const double seconds = kMemorySeconds + parameter(kRelease) / 1000;
   return latency_samples() + static_cast<int>(seconds * keeper_->stage.feed().sample_rate_hz);
 }

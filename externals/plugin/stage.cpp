@@ -11,11 +11,11 @@ namespace ravel::plugin {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr float kNoCode = -1;  // of a model with codes: the mean of its latents, which notes push from there
+constexpr float kNoCode = -1;  // of a model with codes: the mean of its latents
 constexpr float kOctave = 12;
 constexpr int kMiddleC = 60;
-constexpr double kSideSeconds = 0.02;  // of a ramp
-constexpr float kGlideMs = 5;          // from one velocity to another
+constexpr float kRampMs = 20;
+constexpr float kGlideMs = 5;  // from one velocity to another
 
 bool is_latent(int parameter) noexcept { return parameter >= kFirstLatent && parameter < kFirstLabel; }
 bool is_label(int parameter) noexcept { return parameter >= kFirstLabel && parameter < kFirstLabel + kLabels; }
@@ -55,11 +55,13 @@ void Stage::prepare(const Setup& setup, bool fade) {
     host.offline = setup.offline;
     const auto model = player_.model();
     codes_ = model && model->info().quantisers > 0;
+    prior_ = setup.plays && model && has_prior(model->info());
     const int decoder = model ? model->info().method(Method::decode).in_channels : 0;
     host.in_channels = form_ == Form::instrument ? decoder : setup.stereo == Stereo::mono ? 1 : 2;
     changed_.raise_all();
     follow();
     side_ = parameter(kBypass) > 0 ? 1 : parameter(kWidth) / 100;
+    if (!fade) own_ = own();
     player_.set_mode(setup.mode);
     player_.prepare(host);
     latency_ = setup.plays ? player_.latency_samples() : setup.latency_samples;
@@ -140,9 +142,10 @@ void Stage::apply_freeze() noexcept {
 
 void Stage::apply_latent(int latent) noexcept {
   const auto value = [&](LatentId which) { return parameter(id(latent, which)); };
-  const int pushed = form_ == Form::effect ? 2 : codes_ ? static_cast<int>(gesture_.push.size()) : 0;
+  const int pushed = form_ == Form::effect ? 2 : pushes() ? static_cast<int>(gesture_.push.size()) : 0;
   const float push = latent < pushed ? gesture_.push[static_cast<std::size_t>(latent)] : 0;
-  player_.set_latent(latent, {value(kScale), value(kBias) + push, value(kOverride) + push, value(kOverrideOn) > 0});
+  const float bias = value(kBias) + (form_ == Form::instrument ? value(kScale) : 1) * push;  // as if it had come in
+  player_.set_latent(latent, {value(kScale), bias, value(kOverride) + push, value(kOverrideOn) > 0});
 }
 
 void Stage::process(const float* const* in, float* const* out, int frames, std::span<const Midi> midi) noexcept {
@@ -244,7 +247,7 @@ void Stage::shape() noexcept {
   if (form_ == Form::instrument) {
     gesture_.push = {pitch + gesture_.bend, 2 * envelope * gesture_.velocity, 2 * gesture_.wheel,
                      2 * gesture_.pressure};
-    for (int latent = 0; codes_ && latent < static_cast<int>(gesture_.push.size()); ++latent) apply_latent(latent);
+    for (int latent = 0; pushes() && latent < static_cast<int>(gesture_.push.size()); ++latent) apply_latent(latent);
     return;
   }
   apply_freeze();
@@ -257,17 +260,28 @@ void Stage::shape() noexcept {
 }
 
 void Stage::raise_gate(int frames) noexcept {
-  if (!gesture_.shaping) {
-    if (form_ == Form::instrument) std::fill_n(gate_.data(), frames, 0.0F);
-    return;
-  }
   const auto step = [&](float ms) { return 1000 / (ms * static_cast<float>(setup_.sample_rate_hz)); };
-  const float attack = step(parameter(kAttack)), release = step(parameter(kRelease)), glide = step(kGlideMs);
-  const bool open = this->open();
-  if (gesture_.envelope.now() == 0) gesture_.velocity = gesture_.keys.velocity();
-  for (int t = 0; t < frames; ++t) {
-    gesture_.velocity += std::clamp(gesture_.keys.velocity() - gesture_.velocity, -glide, glide);
-    gate_[static_cast<std::size_t>(t)] = gesture_.envelope.next(open, attack, release) * gesture_.velocity;
+  const std::span gate(gate_.data(), static_cast<std::size_t>(frames));
+  if (gesture_.shaping) {
+    const float attack = step(parameter(kAttack)), release = step(parameter(kRelease)), glide = step(kGlideMs);
+    const bool open = this->open();
+    if (gesture_.envelope.now() == 0) gesture_.velocity = gesture_.keys.velocity();
+    for (float& now : gate) {
+      gesture_.velocity += std::clamp(gesture_.keys.velocity() - gesture_.velocity, -glide, glide);
+      now = gesture_.envelope.next(open, attack, release) * gesture_.velocity;
+    }
+  } else if (form_ == Form::instrument) {
+    std::fill(gate.begin(), gate.end(), 0.0F);
+  }
+  if (form_ == Form::instrument && (own_ > 0 || own() > 0)) open_by_itself(gate, step(kRampMs));
+}
+
+// As far as the prior plays, no note is needed.
+void Stage::open_by_itself(std::span<float> gate, float step) noexcept {
+  const float wanted = own();
+  for (float& now : gate) {
+    own_ += std::clamp(wanted - own_, -step, step);
+    now = std::max(now, own_);
   }
 }
 
@@ -301,7 +315,7 @@ void Stage::play_effect(const float* const* in, float* const* out, int frames) n
   if (setup_.stereo == Stereo::mono) return player_.process(row_at_.data(), out, frames);
   player_.process(row_at_.data(), row_at_.data(), frames);
   const float width = parameter(kBypass) > 0 ? 1 : parameter(kWidth) / 100;
-  const auto step = static_cast<float>(1 / (kSideSeconds * setup_.sample_rate_hz));
+  const auto step = static_cast<float>(1000 / (kRampMs * setup_.sample_rate_hz));
   for (int t = 0; t < frames; ++t) {
     side_ += std::clamp(width - side_, -step, step);
     out[0][t] = middle[t] + side_ * side[t];
@@ -312,7 +326,7 @@ void Stage::play_effect(const float* const* in, float* const* out, int frames) n
 // The envelope is as late as the sound that it shapes.
 void Stage::play_instrument(float* const* out, int frames) noexcept {
   for (std::size_t i = 0; i < rows_.size(); ++i) {
-    const float latent = i < gesture_.push.size() ? gesture_.push[i] : 0;
+    const float latent = i < gesture_.push.size() && !prior_ ? gesture_.push[i] : 0;
     std::fill_n(row_at_[i], frames, codes_ ? kNoCode : latent);
   }
   player_.process(row_at_.data(), out, frames);

@@ -49,6 +49,8 @@ class Stage {
   // A temperature that nobody moved is the model's.
   bool temperature_moved() const noexcept { return temperature_moved_; }
   void set_temperature_moved(bool moved) noexcept { temperature_moved_ = moved; }
+  // Sound needs nothing that comes in.
+  bool plays_by_itself() const noexcept { return own() > 0; }
   Feed& feed() noexcept { return feed_; }
 
   // ---- audio thread
@@ -78,8 +80,12 @@ class Stage {
   void play_effect(const float* const* in, float* const* out, int frames) noexcept;
   void play_instrument(float* const* out, int frames) noexcept;
   bool open() const noexcept;
+  float own() const noexcept { return prior_ ? parameter(kPrior) / 100 : 0; }
   void shape() noexcept;
   void raise_gate(int frames) noexcept;
+  void open_by_itself(std::span<float> gate, float step) noexcept;
+  // Of an instrument: notes push behind the codes, or what the prior plays, where latents that go in would not be heard.
+  bool pushes() const noexcept { return codes_ || prior_; }
   static void show(Ring<Feed::kSamples>& ring, const float* const* channels, int frames) noexcept;
 
   static constexpr int kGrid = 32;  // samples between two values of what notes do to latents
@@ -93,6 +99,7 @@ class Stage {
   Flags changed_, moved_;
   std::atomic<bool> temperature_moved_{false};
   std::atomic<int> latency_{0};
+  std::atomic<bool> prior_{false};  // the model has one
 
   // Audio thread; constant between two calls of `prepare` up to here.
   Setup setup_;
@@ -113,6 +120,7 @@ class Stage {
     std::array<float, 4> push{};              // of the first latents, in their units
   } gesture_;
   float side_ = 1;       // gain of the side, on its way
+  float own_ = 0;        // how far the gate is open without a note, on its way
   int until_frame_ = 0;  // samples until the next latents for the display
 };
 

@@ -38,6 +38,7 @@ Status status_of(const Info& model) {
   if (model.quantisers > 0 && model.hop_samples > 0)
     status.bits_per_second = model.quantisers * std::log2(model.codes) * model.sample_rate_hz / model.hop_samples;
   status.labels = model.labels;
+  status.prior = has_prior(model);
   status.fidelity_curve = model.fidelity_curve;
   return status;
 }

@@ -24,6 +24,8 @@ struct Status {
   std::string message;   // the newest error or warning; empty: all is well
 };
 
+inline bool has_prior(const Info& model) noexcept { return model.method(Method::prior).in_channels > 0; }
+
 // What a model says of itself; the rest is nothing yet.
 Status status_of(const Info& model);
 

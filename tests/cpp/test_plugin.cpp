@@ -335,6 +335,86 @@ TEST_CASE("plugin: notes of the instrument move what codes stand for, not their 
   CHECK(shell->latent_value(0) - at_low == doctest::Approx(2).epsilon(1e-3));  // octaves
 }
 
+TEST_CASE("plugin: keys reach as far as a latent's scale says, whatever a model is made of") {
+  const Folder folder;
+  test::SampleOptions plain, codes, prior;
+  codes.quantisers = 3;
+  prior.prior = 3;
+  for (const auto& options : {plain, codes, prior}) {
+    std::array<float, 2> at{};
+    for (const int octave : {0, 1}) {
+      const auto shell = playing(folder.write("a.ravel", test::every_op(options).bytes()), Form::instrument);
+      shell->set_parameter(id(0, kScale), -0.5F);
+      play(*shell, noise(8192), {8192}, {note_on(0, 60 + 12 * octave)});
+      at[static_cast<std::size_t>(octave)] = shell->latent_value(0);
+    }
+    CHECK(at[1] - at[0] == doctest::Approx(-0.5).epsilon(1e-3));
+  }
+}
+
+TEST_CASE("plugin: with the prior alone the effect does not hear its input, and without it does not play by itself") {
+  const Folder folder;
+  test::SampleOptions options;
+  options.prior = 3;
+  const std::string path = folder.write("prior.ravel", test::every_op(options).bytes());
+  const auto heard = [&](float amount, float temperature, unsigned seed) {
+    Shell shell(Form::effect);
+    shell.open(path);
+    shell.set_parameter(kPrior, amount);
+    shell.set_parameter(kPriorTemperature, temperature);
+    shell.activate(kRate, 4096);
+    CHECK(shell.status().prior);
+    CHECK((shell.tail_samples() < 0) == (amount > 0));
+    return play(shell, noise(8192, seed));
+  };
+  CHECK(heard(100, 1, 1) == heard(100, 1, 2));
+  CHECK(heard(100, 1, 1) != heard(100, 0, 1));
+  CHECK(heard(50, 1, 1) != heard(50, 1, 2));
+  CHECK(heard(0, 1, 1) == heard(0, 0, 1));
+  CHECK(heard(0, 1, 1) != heard(0, 1, 2));
+}
+
+TEST_CASE("plugin: the instrument needs no note as far as the prior plays, and keys still lead it") {
+  const Folder folder;
+  for (const int quantisers : {0, 3}) {
+    test::SampleOptions options;
+    options.quantisers = quantisers;
+    options.prior = 3;
+    const std::string path = folder.write("prior.ravel", test::every_op(options).bytes());
+    const Audio x = noise(12000);
+    std::vector<Audio> sounds;
+    for (const auto& blocks : {blocks_of(12000, 64), random_blocks(12000, 700, 3)}) {
+      const auto shell = playing(path, Form::instrument);
+      CHECK(peak(play(*shell, x, blocks)) == 0);
+      CHECK(shell->tail_samples() >= 0);
+      shell->set_parameter(kPrior, 70);
+      CHECK(shell->tail_samples() < 0);
+      sounds.push_back(play(*shell, x, blocks, {note_on(5003, 67), note_off(7000, 67)}));
+      CHECK(peak({std::vector<float>(sounds.back()[0].begin() + 3000, sounds.back()[0].begin() + 5000), {}}) > 1e-4);
+      const auto first = sounds.back()[0].begin();
+      const Audio start{std::vector<float>(first, first + shell->latency_samples() + 8), {}};
+      CHECK(peak(start) < 0.02 * peak(sounds.back()));  // opens in 20 ms
+      shell->set_parameter(kPrior, 0);
+      play(*shell, x, blocks);
+      CHECK(peak(play(*shell, x, blocks)) == 0);
+    }
+    CHECK(sounds[0] == sounds[1]);
+    std::array<float, 2> at{};
+    for (const int octave : {0, 1}) {
+      Shell shell(Form::instrument);
+      shell.open(path);
+      shell.set_parameter(kPrior, 100);
+      shell.activate(kRate, 4096);
+      play(shell, x, {12000}, {note_on(0, 60 + 12 * octave)});
+      at[static_cast<std::size_t>(octave)] = shell.latent_value(0);
+    }
+    CHECK(at[1] - at[0] == doctest::Approx(1).epsilon(1e-3));
+  }
+  const auto without = playing(folder.write("plain.ravel", model_bytes()), Form::instrument);
+  without->set_parameter(kPrior, 100);
+  CHECK(peak(play(*without, noise(8192))) == 0);
+}
+
 TEST_CASE("plugin: a controller that was learnt moves its parameter at its frame, and the host hears of it") {
   const Folder folder;
   const auto shell = playing(folder.write("a.ravel", model_bytes()));

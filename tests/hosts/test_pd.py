@@ -548,7 +548,7 @@ def test_a_patch_for_nn_plays_when_the_object_is_renamed(pd: Pd, make_model: Mak
     compare(heard, scaled, lag, start=4096)
 
 
-@pytest.mark.parametrize("name", ["ravel~-help", "ravel-labels", "ravel-latents", "ravel-morph", "ravel-synth"])
+@pytest.mark.parametrize("name", ["ravel~-help", "ravel-labels", "ravel-latents", "ravel-morph", "ravel-prior", "ravel-synth"])
 def test_the_patches_sound(pd: Pd, make_model: MakeModel, name: str) -> None:
     text = (PATCHES / f"{name}.pd").read_text()
     (pd.folder / f"{name}.pd").write_text(re.sub(r"(?m)^(#X obj .* ravel~.*);$", r"\1 -offline;", text))

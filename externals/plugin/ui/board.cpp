@@ -125,8 +125,8 @@ void Board::make_voices() {
       const auto at = static_cast<std::size_t>(label);
       return at < scene.status.labels.size() ? scene.status.labels[at] : std::string();
     }));
-  prior_.push_back(make<Bar>(static_cast<int>(kPrior), [] { return std::string("Prior"); }));
-  prior_.push_back(make<Bar>(static_cast<int>(kPriorTemperature), [] { return std::string("Temperature"); }));
+  for (const int which : {+kPrior, +kPriorTemperature})
+    prior_.push_back(make<Bar>(which, [which] { return about(which).name; }));
 }
 
 void Board::make_controls() {

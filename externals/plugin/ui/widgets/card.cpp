@@ -22,7 +22,7 @@ std::string extras(const Status& model) {
     add(rate);
   }
   if (!model.labels.empty()) add(std::to_string(model.labels.size()) + " labels");
-  if (model.prior) add("plays by itself");
+  if (model.prior) add("prior");
   return words;
 }
 

@@ -95,6 +95,11 @@ void Slider::draw(Canvas& canvas) {
   canvas.circle({x, at.centre().y}, theme::kGrid * 0.875F, learning() ? theme::kHand : theme::kText);
 }
 
+std::string Bar::hint(Point at) const {
+  const std::string own = words_(), hosts = Slider::hint(at);
+  return hosts.starts_with(own) ? hosts : own + "  ·  " + hosts;
+}
+
 void Bar::look(Look& look) const {
   Slider::look(look);
   look << words_() << text(parameter_, value(parameter_));

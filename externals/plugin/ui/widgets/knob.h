@@ -65,7 +65,7 @@ class Bar : public Slider {
       : Slider(context, parameter), words_(std::move(words)) {}
   void look(Look& look) const override;
   void draw(Canvas& canvas) override;
-  std::string hint(Point at) const override { return words_() + "  ·  " + Slider::hint(at); }
+  std::string hint(Point at) const override;
 
  private:
   Rect track() const override { return bounds; }

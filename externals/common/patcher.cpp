@@ -85,7 +85,8 @@ bool Remote::poll() {
     before_ = nullptr;
     script_ = player_.model() && player_.model()->info().script;
     if (load_due_) compare_signals();
-    if (player_.wants_prepare()) {  // the new model is later: the latency is told when it holds
+    // The new model is later, or the one before could not play: the latency is told when it holds.
+    if (player_.wants_prepare() || (load_due_ && hosted_ && !prepared_)) {
       change();
     } else {
       latency_due_ |= load_due_;
@@ -144,8 +145,8 @@ void Remote::prepare(const Host& host) {
 }
 
 void Remote::change() {
-  if (!prepared_) return;
-  if (!rest_.played() || offline_) return prepare_now(host_);
+  if (!hosted_) return;
+  if (!prepared_ || !rest_.played() || offline_) return prepare_now(host_);
   patience_ = kPatience;
   rest_.ask();
 }
@@ -153,6 +154,7 @@ void Remote::change() {
 void Remote::prepare_now(const Host& host) {
   rest_.change(host.sample_rate_hz, enabled_ && !rest_.asked(), [&] {
     host_ = host;
+    hosted_ = true;
     try {
       Host now = host;
       now.offline |= offline_.load();

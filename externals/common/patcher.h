@@ -97,7 +97,9 @@ class Remote {
   const std::span<const std::byte> built_in_;
   Player player_;
   Host host_;
-  bool prepared_ = false, starting_ = false;
+  bool hosted_ = false;    // there is one
+  bool prepared_ = false;  // and the player is ready for it
+  bool starting_ = false;
   int inputs_ = 1, outputs_ = 1;
   std::string name_;                     // of the model, as last asked for
   std::shared_ptr<const Model> before_;  // the newest load

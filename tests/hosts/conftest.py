@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from python.streaming import deploy, graph
 from tests.hosts.daw import Bundles
-from tests.networks import SIZE, trained
+from tests.networks import SIZE, prior_of, trained
 
 ROOT = Path(__file__).parents[2]
 PLUGIN_FORMATS = ("vst3", "clap", "lv2", "standalone")
@@ -224,6 +224,8 @@ def engine(
     scale: dict[int, float] | None = None,
     noise: bool = True,
     labels: tuple[float, ...] = (),
+    prior: float = 0,
+    prior_temperature: float = 1,
 ) -> np.ndarray:
     """What the Python engine makes of x, late by the method's delay; latents held for their hop, as signals are."""
     from python._native import Engine, Model  # tests skip where it is not built
@@ -237,10 +239,12 @@ def engine(
         one.set_label_weight(label, weight)
     hop = model.hop_samples
     whole = x[:, : x.shape[1] // hop * hop]
-    if method == "decode":
+    one.prior = prior
+    one.prior_temperature = prior_temperature
+    if method in ("decode", "prior"):
         whole = whole[:, hop - 1 :: hop]
     y = one.process(np.ascontiguousarray(whole[None]))[0]
-    return np.repeat(y, hop, axis=1) if method == "encode" else y
+    return np.repeat(y, hop, axis=1) if method in ("encode", "prior") else y
 
 
 def needed(program: str, why: str) -> str:
@@ -339,17 +343,24 @@ def pd(pd_program: str, external: Path, tmp_path: Path) -> Pd:
 
 @pytest.fixture(scope="session")
 def make_model(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
-    """make_model("low", sample_rate_hz=, channels=, ...) -> a `.ravel` of random weights, made once."""
+    """make_model("low", sample_rate_hz=, channels=, ...) -> a `.ravel` of random weights, made once.
+
+    `prior`: it can play by itself.
+    """
     folder = tmp_path_factory.mktemp("models")
 
-    def make(preset: str = "low", weights: str = "fp32", kept: int = SIZE, **overrides: object) -> Path:
-        name = "-".join([preset, weights, str(kept), *(f"{k}{v}" for k, v in sorted(overrides.items()))])
+    def make(
+        preset: str = "low", weights: str = "fp32", kept: int = SIZE, prior: bool = False, **overrides: object
+    ) -> Path:
+        about = [preset, weights, str(kept), *["prior"] * prior, *(f"{k}{v}" for k, v in sorted(overrides.items()))]
+        name = "-".join(about)
         path = folder / f"{re.sub(r'[^a-zA-Z0-9.]+', '-', name)}.ravel"  # a word of a patch
         if not path.exists():
             torch.set_num_threads(1)
             source = trained(preset, **overrides)
-            shell = deploy.deploy(source, kept, True)
-            path.write_bytes(graph.ravel(shell, deploy.card(shell, source, preset), weights))
+            going_on = prior_of(source) if prior else None
+            shell = deploy.deploy(source, kept, True, going_on)
+            path.write_bytes(graph.ravel(shell, deploy.card(shell, source, preset, going_on), weights))
         return path
 
     return make

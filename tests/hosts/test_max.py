@@ -321,6 +321,24 @@ def test_labels_are_chosen_and_blended(host: Max, make_model: MakeModel) -> None
     assert not said.of("error", "x")
 
 
+def test_a_prior_plays_by_itself(host: Max, make_model: MakeModel) -> None:
+    """By its fader, which is an attribute too, and as a method that gives what decode takes."""
+    path, x = make_model("low", kept=6, prior=True), audio(frames=8192)
+    one = Engine(Model(path))
+    one.prior = 1.0
+    heard, said = host.play(f"ravel~ {path} @prior 1", x)
+    assert equal(heard, said.latency("x"), one.process(x[None])[0], delay_of(path))
+    still = np.zeros((1, 64), np.float32)
+    frames = np.repeat(Engine(Model(path), "prior").process(still[None])[0], 128, axis=1)
+    heard, said = host.play(f"ravel~ {path} prior", np.zeros_like(x))
+    assert said.one("made", "x").split() == ["1"] + ["signal"] * 6 + ["list"]
+    assert equal(heard, said.latency("x"), frames, delay_of(path, "prior"))
+    said = host.run(f"new x ravel~ {path} prior", "assist x in 0", "assist x out 1", "attr x method")
+    assert said.one("assist x in 0") == "(signal) added to prior_temperature, messages"
+    assert said.one("assist x out 1") == "(signal) latent 1"
+    assert said.one("attr", "x", "method") == "prior"
+
+
 @pytest.mark.parametrize(
     ("message", "complaint"),
     [

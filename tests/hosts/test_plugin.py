@@ -59,11 +59,11 @@ def engine(
     """What the player of Python makes of x, without its latency, and the latency; `labels`: their weights."""
     player = _native.Player()
     player.load(path)
-    player.prepare(rate, max_block=block, in_channels=len(x), out_channels=2)
     for name, value in controls.items():
         player.set(name, value)
     for label, weight in enumerate(labels):
         player.set_label_weight(label, weight)
+    player.prepare(rate, max_block=block, in_channels=len(x), out_channels=2)
     late = player.latency_samples
     return player.process(np.ascontiguousarray(x, np.float32))[:, late:], late
 
@@ -249,6 +249,22 @@ def test_labels_are_blended(clap: Clap, vst3: Vst3, make_model: MakeModel) -> No
     assert told["Label 2"][0] == pytest.approx(0.5)
 
 
+def test_a_prior_plays_by_itself(clap: Clap, make_model: MakeModel) -> None:
+    """As the player has it, in a project too; the instrument needs no note for it, the effect no input."""
+    path, x = make_model("low", prior=True), audio(2, 20000)
+    values = {"prior": 100.0, "prior_temperature": 0.5}
+    project, before = saved(clap, f"load {clap.project(path, values)}", "activate 44100 512", "play 512")
+    assert [before.values()[symbol] for symbol in values] == [(100, "100 %"), (0.5, "0.50")]
+    script = [f"load {project}", "activate 44100 512", "play 20000"]
+    heard = [clap.run(*script, x=given).sound for given in (x, audio(2, 20000, 1))]
+    np.testing.assert_array_equal(*heard)
+    wanted, late = engine(path, x, 44100, BLOCK, prior=1, prior_temperature=0.5)
+    close(heard[0][:, late:], wanted)
+    clap.name = "Ravel Instrument"
+    assert np.abs(clap.run(*script).sound[:, 10000:]).max() > 1e-3
+    assert not clap.run(f"load {clap.project(path)}", *script[1:]).sound.any()
+
+
 def test_a_jump_of_a_parameter_does_not_click(clap: Clap, make_model: MakeModel) -> None:
     x = np.full((2, 44100), 0.25, np.float32)
     project = clap.project(make_model("low"), {"dry_wet": 0.0})
@@ -426,7 +442,8 @@ def test_the_instrument_is_an_instrument_in_vst3(vst3: Vst3, make_model: MakeMod
 
 def test_process_neither_allocates_nor_locks(clap: Clap, make_model: MakeModel) -> None:
     """While parameters, notes, states and models come and go; and the watcher sees what is put in."""
-    one, two, x = make_model("low"), make_model("low", capacity=6), audio(2, 48000)
+    one = make_model("low", labels=("cello", "flute"), prior=True)
+    two, x = make_model("low", capacity=6), audio(2, 48000)
     first, second = clap.project(one), clap.project(two)
     moves = [f"@{97 * i} set {symbol} {i % 3}" for i, symbol in enumerate(symbols(clap))]
     moves += [f"@{500 * i} note {40 + i} {i % 2}" for i in range(40)]
@@ -508,7 +525,8 @@ def storm(clap: Clap, models: list[Path], seconds: float, seed: int) -> None:
 @pytest.mark.parametrize("name", ["Ravel", "Ravel Instrument"])
 def test_a_storm_is_survived(clap: Clap, make_model: MakeModel, name: str) -> None:
     clap.name = name
-    storm(clap, [make_model("low"), make_model("low", capacity=6), make_model("v2-small")], 8, 0)
+    several = make_model("low", labels=("cello", "flute"), prior=True)
+    storm(clap, [make_model("low"), make_model("low", capacity=6), several, make_model("v2-small")], 8, 0)
 
 
 @pytest.mark.soak

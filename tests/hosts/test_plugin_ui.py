@@ -295,12 +295,15 @@ def test_latents_are_played(show: Callable[..., Interface], make_model: MakeMode
     effect.becomes("latent4_override_on", lambda v: v == 1, since)
 
 
-def test_labels_are_blended(show: Callable[..., Interface], effect: Interface, make_model: MakeModel) -> None:
+def test_labels_are_blended_and_a_prior_is_turned_up(
+    show: Callable[..., Interface], effect: Interface, make_model: MakeModel
+) -> None:
     """A bar for each that the model has, none where it has none; one that plays alone is chosen from a menu."""
     assert not {"labels", "label1", "prior"} & set(effect.widgets)
-    blended = show(model=make_model("low", labels=("cello", "flute", "voice")))
+    blended = show(model=make_model("low", labels=("cello", "flute", "voice"), prior=True))
     blended.until(lambda: "label3" in blended.widgets, "bars of the labels")
-    assert not {"label4", "prior"} & set(blended.widgets)
+    assert {"prior", "prior_temperature"} <= set(blended.widgets)
+    assert "label4" not in blended.widgets
     x, y, w, h = blended.widgets["label2"]
     since = len(blended.said)
     blended.drag("label2", start=(0.5, 0.5), by=(round(w / 4), 0))
@@ -317,6 +320,10 @@ def test_labels_are_blended(show: Callable[..., Interface], effect: Interface, m
     blended.tool("mousemove", left, str(int(top) + 8 + 2 * ROW + ROW // 2), "click", "1")  # the third
     blended.becomes("label3", lambda v: v == 100, since)
     assert [blended.set_values(f"label{i}", since)[-1] for i in (1, 2)] == [0, 0]
+
+    since = len(blended.said)
+    blended.click("prior", 0.6)
+    blended.becomes("prior", lambda v: abs(v - 60) < 2, since)
 
 
 def test_an_error_is_said(show: Callable[..., Interface], tmp_path: Path) -> None:

@@ -315,7 +315,9 @@ def test_labels_are_blended_and_a_prior_is_turned_up(
 
     since = len(blended.said)
     blended.click("labels")
-    blended.until(lambda: near(within(blended.picture(), (0, y + h, 1104, 120)), (44, 48, 54)).mean() > 0.05, "menu")
+    x, y, w, h = blended.widgets["labels"]
+    below = (x, y + h + 4, w, 3 * ROW)
+    blended.until(lambda: near(within(blended.picture(), below), (232, 234, 237)).sum() > 50, "names in a menu")
     left, top = blended.spot("labels", down=1)
     blended.tool("mousemove", left, str(int(top) + 8 + 2 * ROW + ROW // 2), "click", "1")  # the third
     blended.becomes("label3", lambda v: v == 100, since)

@@ -334,6 +334,17 @@ def test_a_header_that_lies_with_a_right_checksum(
     assert line in refused(rvl, make, capsys)
 
 
+def test_fields_of_another_version_are_refused(rvl: Path, make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    header, payload = container.read(rvl)
+    about = asdict(header)
+    old = {name: entry for name, entry in about.items() if name not in container.OF_2}
+    for version, kept in ((b"1", about), (b"2", old)):
+        text = json.dumps(kept).encode()
+        content = container.MAGIC + version + struct.pack("<I", len(text)) + text + payload
+        rvl.write_bytes(content + struct.pack("<I", zlib.crc32(content)))
+        assert "is damaged" in refused(rvl, make, capsys)
+
+
 def test_payloads_that_no_coder_made(rvl: Path, make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     header, payload = container.read(rvl)
     for junk in (b"", b"\xff" * len(payload), b"\0" * 8, payload[4:]):

@@ -54,7 +54,7 @@ class Codec:
 
     def levels(self, header: Header) -> Levels | None:
         """What the numbers of a file stand for; None: they are the model's codes, or steps."""
-        return self.prior.levels if self.prior and header.statistics == PRIOR else None
+        return self.prior.levels if header.statistics == PRIOR and self.prior else None
 
     def _engine(self, method: str, streams: int) -> Any:
         engine = engine_module().Engine(self.model, method, streams, ENGINE_HOPS)

@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import zlib
@@ -41,6 +42,7 @@ from python.coding.stored import content_hash, prior_in
 from python.coding.tables import mass_table, tanh_table
 from python.errors import RavelError
 from python.model.prior import Prior, PriorConfig
+from python.runs import Run
 from python.streaming import deploy, graph
 from tests.integer_network import rows, weights
 from tests.networks import CODES, KEPT, QUANTISERS, prior_of, trained
@@ -534,3 +536,16 @@ def test_labels_of_the_command_line(make: Make, wav: Path, tmp_path: Path, capsy
     assert target.read_bytes()[:4] == b"RVL1", "the first plays, as ever"
     assert go("decode", target, tmp_path / "b.wav", "--model", model, "--prior") == 2
     assert "--prior is for encoding" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [(), ("--prior",)])
+def test_a_run_is_exported_for_the_occasion(
+    make: Make, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Its file is gone before the last word."""
+    monkeypatch.setattr("python.runs.find", lambda name: Run(Path(name)))
+    monkeypatch.setattr(
+        "python.export.export", lambda run, path: shutil.copyfile(make(), path.with_suffix(".ravel")) and []
+    )
+    assert go("encode", wav, tmp_path / "a.rvl", "--model", "cello", *words) == 0
+    assert go("decode", tmp_path / "a.rvl", tmp_path / "b.wav", "--model", "cello") == 0

@@ -56,7 +56,7 @@ class Predicted:
         rows, histories = self._silence(hops + tables, streams), self.prior.begin(streams)
         for q in range(tables):
             rows[1 + q : 1 + q + hops, :, q] = numbers[q]
-        for first in range(0, len(rows) - 1, BLOCK):
+        for first in tqdm(range(0, len(rows) - 1, BLOCK), "expecting", unit="block", leave=False, disable=None):
             wanted = rows[first + 1 : first + 1 + BLOCK, :, :tables]
             logits = self.prior.logits(rows[first : first + len(wanted)], histories, tables)
             yield wanted, self.prior.frequencies(logits)

@@ -14,7 +14,7 @@ import sys
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from decimal import Decimal, localcontext
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -58,14 +58,14 @@ OPENBLAS = ("Prescott", "Haswell", "Zen", "SkylakeX")
 
 @cache
 def e_to(x: Fraction) -> Decimal:
-    with localcontext(prec=40):
+    with localcontext(Context(prec=40)):
         return (Decimal(x.numerator) / Decimal(x.denominator)).exp()  # rounded correctly, by its definition
 
 
 @cache
 def tanh(k: int) -> int:
     """4096 tanh(k / 512), rounded."""
-    with localcontext(prec=40):
+    with localcontext(Context(prec=40)):
         e = e_to(Fraction(-abs(k), 256))
         return int(math.copysign(int(4096 * (1 - e) / (1 + e) + Decimal("0.5")), k))
 
@@ -178,8 +178,8 @@ def test_weights_that_could_leave_the_exact_numbers_are_refused() -> None:
 # -- everywhere ---------------------------------------------------------------
 
 
-def digests(**environment: str) -> tuple[str, ...]:
-    words = [sys.executable, "-m", "tests.integer_network"]
+def digests(*emulator: str, **environment: str) -> tuple[str, ...]:
+    words = [*emulator, sys.executable, "-m", "tests.integer_network"]
     env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
     return tuple(subprocess.run(words, env=env, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
 
@@ -192,6 +192,13 @@ def test_every_instruction_set_and_thread_count_gives_the_same_frequencies() -> 
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
     if "openblas" in blas and platform.machine() == "x86_64":
         assert len({rounding for _, _, rounding in found}) > 1
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or not shutil.which("qemu-x86_64"), reason="emulates another x86-64: qemu-user"
+)
+def test_a_processor_of_2010_gives_the_same_frequencies() -> None:
+    assert digests("qemu-x86_64", "-cpu", "Westmere", OPENBLAS_NUM_THREADS="1")[:2] == GOLDEN
 
 
 def test_blocks_and_streams_do_not_matter() -> None:

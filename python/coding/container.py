@@ -1,8 +1,9 @@
 """A `.rvl` as a file: written whole or not at all, read with a clear word on whatever is wrong with it.
 
 b"RVL1" or b"RVL2", the length of a JSON header (4 bytes, little-endian), the header, the coded numbers (32-bit words of
-`constriction`'s range coder) and the CRC-32 of all before. The header has what decoding needs besides the model,
-which it names by the hash of its graph and tensors without its prior. Version 2 has more fields; a file that needs none of them is of 1.
+`constriction`'s range coder) and the CRC-32 of all before. The header has what decoding needs besides the model, which
+it names by the hash of its graph and tensors, the prior's left out. Version 2 has more fields; a file that needs none
+of them is of version 1.
 """
 
 from __future__ import annotations

@@ -44,8 +44,12 @@ def parser() -> Parser:
     p.add_argument("--runs", type=Path, default=runs.RUNS, help="where runs live (default: runs)")
     p.add_argument("--budget", type=duration, help="stop after so long: 10m, 2h (default: by steps)")
     p.add_argument("--steps", type=positive, help="stop after so many steps (default: 20000)")
-    p.add_argument("--batch", type=positive, help="items of a step (default: 4)")
-    p.add_argument("--rows", type=positive, help="frames of an item (default: 128)")
+    p.add_argument("--batch", type=positive, help="items of a step (default: 16)")
+    p.add_argument(
+        "--rows",
+        type=positive,
+        help="frames of an item (default: 32); the last tenth of a training has 8 times as many, and fewer items",
+    )
     p.add_argument("--channels", type=positive, help="width of the network (default: 64)")
     how_many = p.add_mutually_exclusive_group()
     how_many.add_argument("--latents", type=positive, help="of a continuous model, that it speaks of")

@@ -24,6 +24,7 @@ ENCODE_SAMPLES = 1 << 19  # of a recording in one call
 LISTEN_FRAMES = 1 << 14  # compared with all levels in one call
 VALIDATION_FRAMES = 24000  # of held-out codes, one minute and more at the hop of `low`
 SCORE_ROWS = 1024  # logits of 8 x 1024 codes take 32 kB a row
+LENGTHS = ((0.7, 1), (0.9, 2), (1.0, 8))  # up to which share of a training, how many times `rows` an item has
 PRIORS_WEIGHTS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)  # of the coarser distribution in the Markov chain
 
 
@@ -33,8 +34,8 @@ class PriorTraining:
 
     steps: int = 20000
     budget_s: float = 0.0  # wall-clock limit; 0 = by steps
-    batch: int = 4
-    rows: int = 128  # of the pattern, in an item of a batch
+    batch: int = 16
+    rows: int = 32  # of the pattern, in an item of a batch; at the end of a training items are fewer and longer
     learning_rate: float = 5e-3
     weight_decay: float = 0.03
     dropout: float = 0.1  # of the input's codes
@@ -228,10 +229,15 @@ class PriorTrainer:
         return cost.detach()
 
     def batch(self, step: int) -> Tensor:
-        """Windows of the pattern (batch, quantisers, rows + 1), a pure function of (seed, step)."""
-        t = self.training
-        length = min(t.rows + 1, self.pattern.shape[1])
-        starts = np.random.default_rng([t.seed, step]).integers(self.pattern.shape[1] - length + 1, size=t.batch)
+        """Windows of the pattern (items, quantisers, rows + 1), a pure function of seed, step and share.
+
+        Many short items teach fastest; the last, long ones let the far taps of the network learn.
+        """
+        t, share = self.training, self.share()
+        times = next(times for until, times in LENGTHS if share <= until)
+        length = min(times * t.rows + 1, self.pattern.shape[1])
+        items = max(1, t.batch // times)
+        starts = np.random.default_rng([t.seed, step]).integers(self.pattern.shape[1] - length + 1, size=items)
         return torch.stack([self.pattern[:, s : s + length] for s in starts.tolist()])
 
     def state(self) -> dict[str, Any]:

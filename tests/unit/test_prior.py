@@ -378,9 +378,9 @@ def test_generate_repeats_goes_on_and_says_what_is_wrong(
     run, piece = runs.Run(there / "runs" / "piece"), there / "piece.ts"
     prime = there / "sounds" / "0.wav"
 
-    def sound(name: str, *words: str) -> np.ndarray:
+    def sound(name: str, *words: str, model: Path = run.folder) -> np.ndarray:
         out = tmp_path / name
-        assert generate.main([str(run.folder), "--seconds", "0.2", "--out", str(out), *words]) == 0
+        assert generate.main([str(model), "--seconds", "0.2", "--out", str(out), *words]) == 0
         return soundfile.read(out, dtype="float32")[0]
 
     first = sound("a.wav")
@@ -391,17 +391,16 @@ def test_generate_repeats_goes_on_and_says_what_is_wrong(
     assert not np.array_equal(first, sound("d.wav", "--temperature", "0"))
     primed = sound("e.wav", "--prime", str(prime))
     assert not np.array_equal(first, primed)
-    assert generate.main([str(piece), "--seconds", "0.2", "--out", str(tmp_path / "f.wav")]) == 0
-    torch.testing.assert_close(soundfile.read(tmp_path / "f.wav", dtype="float32")[0], first, rtol=0, atol=1e-5)
+    torch.testing.assert_close(sound("f.wav", model=piece), first, rtol=0, atol=1e-5)
+    torch.testing.assert_close(sound("g.wav", "--prime", str(prime), model=piece), primed, rtol=0, atol=1e-5)
     few = deploy.deploy(made[0], 2, True, made[1])
     with pytest.raises(RavelError, match=r"plays 2 of 6 (quantisers|latents)"):
-        generate.generate(few, deploy.card(few, made[0], "few", made[1]), 0.1, prime=prime)
+        generate.generate(generate.ScriptImproviser(few, deploy.card(few, made[0], "few", made[1])), 0.1, prime=prime)
     none = tmp_path / "none.ts"
     with zipfile.ZipFile(none, "w") as archive:
         card = {k: v for k, v in read_card(piece).items() if k != "prior"}
         archive.writestr("none/extra/ravel.json", json.dumps(card))
     for said, words in {
-        "plays no prior yet": [piece.with_suffix(".ravel")],
         "has no prior: `ravel train-prior`": [none],
         "above 0": [piece, "--seconds", "0"],
         "0 to 10": [piece, "--temperature", "-1"],
@@ -410,6 +409,25 @@ def test_generate_repeats_goes_on_and_says_what_is_wrong(
         with pytest.raises(RavelError, match=said):
             generate.main([str(words[0]), "--out", str(tmp_path / "x.wav"), *map(str, words[1:])])
     assert not (tmp_path / "x.wav").exists()
+
+
+def test_the_engine_generates_what_the_script_does_and_hears(
+    made: tuple[runs.Trained, TrainedPrior], exported: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("python._native")
+    piece = exported[0] / "piece.ts"
+    script, engine = (generate.load(str(file)) for file in (piece, piece.with_suffix(".ravel")))
+    first = generate.generate(engine, 0.2, 3, 0.9)
+    np.testing.assert_allclose(first, generate.generate(script, 0.2, 3, 0.9), rtol=0, atol=1e-5)
+    rate, sounds = made[0].config.model.sample_rate_hz, []
+    for name, end in {"a": 0.3, "b": -0.3}.items():
+        prime = tmp_path / f"{name}.wav"
+        noise = np.random.default_rng(1).standard_normal(rate // 4)
+        soundfile.write(prime, np.concatenate([0.1 * noise, end * noise[:2000]]), rate)
+        sounds.append(generate.generate(engine, 0.2, 3, 0.9, prime))
+        assert np.array_equal(sounds[-1], generate.generate(engine, 0.2, 3, 0.9, prime))
+    assert not np.array_equal(first, sounds[0])
+    assert not np.array_equal(*sounds)
 
 
 def refused_everywhere(run: runs.Run, folder: Path, said: str) -> None:

@@ -221,6 +221,7 @@ const std::vector<Factory>& factory() {
         {id(6, kScale), 0},
         {id(7, kScale), 0}}},
       {"Wide middle and side", {{kStereo, static_cast<float>(Stereo::mid_side)}, {kWidth, 150}}},
+      {"Dreaming along", {{kPrior, 50}}},
   };
   return list;
 }

@@ -533,7 +533,8 @@ def test_a_storm_is_survived(clap: Clap, make_model: MakeModel, name: str) -> No
 @pytest.mark.parametrize("seed", range(1, 31))
 def test_ten_minutes_of_storm_are_survived(clap: Clap, make_model: MakeModel, seed: int) -> None:
     clap.name = "Ravel Instrument" if seed % 3 == 0 else "Ravel"
-    storm(clap, [make_model("low"), make_model("low", capacity=6), make_model("v2-small", channels=2)], 20, seed)
+    several = make_model("low", labels=("cello", "flute"), prior=True)
+    storm(clap, [make_model("low"), several, make_model("v2-small", channels=2)], 20, seed)
 
 
 # ---- other formats and hosts

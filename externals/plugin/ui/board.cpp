@@ -112,11 +112,11 @@ void Board::make_latents() {
 
 void Board::make_voices() {
   const Scene& scene = context_.scene;
-  labels_ = make<Button>("labels", "", "Which of the model's instruments plays; the bars beside it blend them",
-                         [this] { open_labels(labels_->bounds); });
-  labels_->face = Button::Face::menu;
-  labels_->words = [this, &scene] {
-    for (int label = 0; label < extent_.labels; ++label)
+  label_ = make<Button>("labels", "", "Which of the model's instruments plays; the bars beside it blend them",
+                        [this] { open_labels(label_->bounds); });
+  label_->face = Button::Face::menu;
+  label_->words = [this, &scene] {
+    for (int label = 0; label < labels(); ++label)
       if (alone(label)) return scene.status.labels[static_cast<std::size_t>(label)];
     return std::string("a blend");
   };
@@ -168,8 +168,10 @@ void Board::open_models(const Rect& anchor) {
   context_.overlays.open_menu(anchor, std::move(items));
 }
 
+int Board::labels() const { return std::min(static_cast<int>(context_.scene.status.labels.size()), kLabels); }
+
 bool Board::alone(int label) const {
-  for (int i = 0; i < extent_.labels; ++i)
+  for (int i = 0; i < labels(); ++i)
     if ((context_.scene.values[static_cast<std::size_t>(kFirstLabel + i)] > 0) != (i == label)) return false;
   return true;
 }
@@ -180,7 +182,7 @@ void Board::play_alone(int label) {
 
 void Board::open_labels(const Rect& anchor) {
   std::vector<MenuItem> items;
-  for (int label = 0; label < extent_.labels; ++label)
+  for (int label = 0; label < labels(); ++label)
     items.push_back({context_.scene.status.labels[static_cast<std::size_t>(label)],
                      [this, label] { play_alone(label); }, alone(label)});
   context_.overlays.open_menu(anchor, std::move(items));
@@ -264,15 +266,14 @@ void Board::lay_out_latents(Rect row, float pad_width) {
 
 bool Board::follow_model() {
   const Status& model = context_.scene.status;
-  const Extent now{model.latents > 0 ? std::min(model.latents, kLatents) : kLatents,
-                   std::min(static_cast<int>(model.labels.size()), kLabels), model.prior};
+  const Extent now{model.latents > 0 ? std::min(model.latents, kLatents) : kLatents, labels(), model.prior};
   if (now == extent_) return false;
   extent_ = now;
   const auto among = [](const auto& widgets, const Widget* one) {
     return std::ranges::find(widgets, one) != widgets.end();
   };
   std::erase_if(shown_, [&](const Widget* one) {
-    return among(tracks_, one) || among(values_, one) || among(weights_, one) || among(prior_, one) || one == labels_;
+    return among(tracks_, one) || among(values_, one) || among(weights_, one) || among(prior_, one) || one == label_;
   });
   Rect area = model_area_;
   if (now.labels > 0 || now.prior) lay_out_voices(area.cut_top(3 * g, g));
@@ -282,7 +283,7 @@ bool Board::follow_model() {
 
 // The labels from the left, the prior from the right; bars share what there is.
 void Board::lay_out_voices(Rect row) {
-  if (extent_.labels > 0) put(labels_, row.cut_left(13 * g, g));
+  if (extent_.labels > 0) put(label_, row.cut_left(13 * g, g));
   const int labels = extent_.labels, prior = extent_.prior ? static_cast<int>(prior_.size()) : 0;
   const float width = std::min(row.w / static_cast<float>(labels + prior), 18 * g);
   for (int i = prior - 1; i >= 0; --i) put(prior_[static_cast<std::size_t>(i)], row.cut_right(width).inset(2, 0));

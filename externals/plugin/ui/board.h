@@ -52,6 +52,7 @@ class Board {
   void open_labels(const Rect& anchor);
   void open_presets(const Rect& anchor);
   void step_model(int by);
+  int labels() const;  // that have bars
   bool alone(int label) const;
   void play_alone(int label);
 
@@ -70,7 +71,7 @@ class Board {
   Pad* pad_;
   std::vector<LatentTrack*> tracks_;
   std::vector<LatentValues*> values_;
-  Button* labels_;
+  Button* label_;
   std::vector<Bar*> weights_, prior_;  // of the labels; how far, how freely
   Toggle* morphing_;
   Slider* morph_;

@@ -94,6 +94,7 @@ class Compiler {
     const auto& layers = std::get<graph::Serial>(prior.network.op).layers;
     const auto& embedding = std::get<graph::Codebook>(layers.front().op);
     Op first = looked_up(layers.front(), embedding, {pattern.signal, 1, 1});
+    in_prior_ = true;
     first.first = 1;  // so that the zeros after a reset are none
     Value x = append_map(std::move(first), layers.front().out_channels);
     for (std::size_t i = 1; i < layers.size(); ++i) x = emit(layers[i], x);
@@ -104,6 +105,7 @@ class Compiler {
       speak.hooked = !played;
       x = append_map(std::move(speak), prior.speak->out_channels);
     }
+    in_prior_ = false;
     program_.after_prior = static_cast<int>(program_.ops.size());
     return x;
   }
@@ -204,10 +206,11 @@ class Compiler {
   }
 
   // The native dot product also where weights come in slower than they are used: it is 22 % faster than widening them
-  // (decode of `low`), and rounding those activations too costs 1 to 2 of some 53 dB (trained on saxophone).
+  // (decode of `low`), and rounding those activations too costs 1 to 2 of some 53 dB (trained on saxophone). Not in a
+  // prior, which would draw other codes.
   kernels::Format format(const graph::Tensor& weight, int run) const {
     if (weight.type == graph::Tensor::Type::f32) return kernels::f32;
-    const bool native = blueprint_.kernels->isa == Isa::avx512_bf16 && run % 2 == 0;
+    const bool native = blueprint_.kernels->isa == Isa::avx512_bf16 && run % 2 == 0 && !in_prior_;
     return native ? kernels::bf16_dot : kernels::bf16;
   }
 
@@ -496,6 +499,7 @@ class Compiler {
   Packer& packer_;
   Program& program_;
   std::vector<Signal> signals_;
+  bool in_prior_ = false;
 };
 
 // A filter bank reads every audio channel by itself: then channels come as planes.

@@ -103,7 +103,7 @@ def export(
         holds = f"{kept} of {about['latent_size']} latents ({held:.1%} of the variance)"
     lines = [f"{path.stem}: {about['preset']}, {holds}"]
     if prior:
-        lines.append(f"  with a prior, {prior.summary['bits_per_frame']:.2f} bits a frame held out; the .ts plays it")
+        lines.append(f"  with a prior, {prior.summary['bits_per_frame']:.2f} bits a frame held out")
     for file in written(path, streaming):
         precision = weights if file.suffix == ".ravel" else "fp32"
         lines.append(f"{file}: {precision} weights, {file.stat().st_size / 1e6:.1f} MB, verified")

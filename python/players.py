@@ -27,6 +27,9 @@ class Player(Protocol):
     def set_labels(self, weights: list[float]) -> None:
         """Of each label of the card, for every later `start`."""
 
+    def set_prior(self, amount: float, temperature: float) -> None:
+        """How much of what plays is the prior's, 0 to 1, and how freely. Raises RavelError where there is none."""
+
     def start(self, channels: int, latents: int | None = None) -> int:
         """Begin from silence; by how many samples `play` is late. `latents`: that are heard, the rest at its mean."""
 
@@ -54,6 +57,9 @@ class ScriptPlayer:
     def set_labels(self, weights: list[float]) -> None:
         for label, weight in zip(self.card["labels"], weights, strict=True):
             self.module.set_label_weight(label, weight)
+
+    def set_prior(self, amount: float, temperature: float) -> None:
+        raise RavelError("a .ts plays its prior by itself (`ravel generate`): for --prior give the .ravel beside it")
 
     def start(self, channels: int, latents: int | None = None) -> int:
         self._latents = latents
@@ -92,6 +98,7 @@ class EnginePlayer:
         self.model = load_model(path)
         self.temperature = float(self.model.temperature)
         self.labels: list[float] = []
+        self.prior, self.prior_temperature = 0.0, 1.0
         self._player: Any = None
 
     def set_temperature(self, value: float) -> bool:
@@ -103,11 +110,18 @@ class EnginePlayer:
     def set_labels(self, weights: list[float]) -> None:
         self.labels = weights
 
+    def set_prior(self, amount: float, temperature: float) -> None:
+        if "prior" not in self.card["methods"]:
+            raise RavelError(f"{self.card['name']} has no prior: `ravel train-prior` teaches its run one; export again")
+        self.prior, self.prior_temperature = amount, temperature
+
     def start(self, channels: int, latents: int | None = None) -> int:
         model, player = self.model, engine_module().Player()
         player.load(model)
         player.set_mode("inline")
         player.set("temperature", self.temperature)
+        player.set("prior", self.prior)
+        player.set("prior_temperature", self.prior_temperature)
         for label, weight in enumerate(self.labels):
             player.set_label_weight(label, weight)
         for latent in range(model.latents if latents is None else latents, model.latents):

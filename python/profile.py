@@ -126,7 +126,10 @@ def parser() -> argparse.ArgumentParser:
     p = Parser(prog="ravel profile", description=__doc__)
     p.add_argument("models", nargs="+", type=Path, help=".ravel and .ts files of one hop and rate, side by side")
     p.add_argument("--blocks", nargs="+", type=positive, default=BLOCKS, help="samples of a callback")
-    p.add_argument("--method", nargs="+", choices=METHODS, default=["forward"], help="default: forward")
+    p.add_argument("--method", nargs="+", choices=(*METHODS, "prior"), default=["forward"], help="default: forward")
+    p.add_argument(
+        "--prior", type=share, default=0.0, help="how much of forward and decode a prior plays, 0 (default) to 1"
+    )
     p.add_argument("--seconds", type=seconds, default=1.0, help="of measuring, a model and block (default: 1)")
     p.add_argument("--isa", help="instruction set of the engine (default: the best of this machine)")
     p.add_argument("--against", choices=("plain",), help="also the script that cached convolutions make of the network")
@@ -138,10 +141,22 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def share(text: str) -> float:
+    """An argument from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError
+    return value
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch 2.13 deprecates TorchScript
-    models = contestants(args.models, args.isa, args.against)
+    models = contestants(args.models, args.isa, args.against, args.prior)
+    for model in models:
+        for method in args.method:
+            if method not in model.methods:
+                raise RavelError(f"{model.label} has no method {method}: it has {', '.join(model.methods)}")
     if any(not isinstance(model, EngineContestant) for model in models):
         import torch
 
@@ -160,9 +175,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def contestants(paths: Sequence[Path], isa: str | None, against: str | None) -> list[Contestant]:
+def contestants(paths: Sequence[Path], isa: str | None, against: str | None, prior: float = 0.0) -> list[Contestant]:
     """The loaded models, which must have one hop, rate and channel count; the baseline of ratios is the last."""
-    models = [contestant(path, isa) for path in paths]
+    models = [contestant(path, isa, prior) for path in paths]
     for model in models[1:]:
         for key in ("hop_samples", "sample_rate_hz", "channels"):
             first, other = models[0].card[key], model.card[key]
@@ -276,10 +291,10 @@ class Run:
 def latency(model: Contestant, method: str, block: int, schedule: str) -> int:
     """Samples from input to output in a host with this block: the delay and the wait for a hop, and for its slices."""
     hop, delay = int(model.card["hop_samples"]), delay_samples(model.card, method)
+    at_once = method in ("decode", "prior")  # have their frame, the others wait for the last of the hop
     if schedule == "sliced":
-        # decode has its frame at once, the others wait for the last of the hop; then the core takes a hop
-        return delay + (hop - block) * (1 if method == "decode" else 2)
-    return delay + (0 if method == "decode" else hop_wait_samples(hop, block))
+        return delay + (hop - block) * (1 if at_once else 2)  # then the core takes a hop
+    return delay + (0 if at_once else hop_wait_samples(hop, block))
 
 
 # -- ops ----------------------------------------------------------------------------------------------------
@@ -465,7 +480,7 @@ def ops_text(table: OpTable, most: int) -> str:
     """The costly ops, then the rest in one row, then the sum."""
     title = f"{table.model} {table.method}, a hop"
     width = max(24, len(title), *(len(op.name) for op in table.ops))
-    lines = [f"{title:<{width}} {'kind':<9}{'us':>9}{'share':>8}{'GFLOP/s':>9}{'GB/s':>8}{'of the roofline':>17}"]
+    lines = [f"{title:<{width}} {'kind':<11}{'us':>9}{'share':>8}{'GFLOP/s':>9}{'GB/s':>8}{'of the roofline':>17}"]
     ordered = sorted(table.ops, key=lambda op: -op.seconds)
     total = sum(op.seconds for op in ordered)
     rest = ordered[most:]
@@ -483,7 +498,7 @@ def ops_text(table: OpTable, most: int) -> str:
     groups = [op for op in groups if op.seconds > total / 200]
     lines += [_op_line(op, width, total) for op in sorted(groups, key=lambda op: -op.seconds)]
     lines.append(
-        f"{'the whole call':<{width}} {'':<9}{1e6 * table.seconds:9.1f}{'':8}"
+        f"{'the whole call':<{width}} {'':<11}{1e6 * table.seconds:9.1f}{'':8}"
         f"{sum(op.flops for op in table.ops) / table.seconds / 1e9:9.1f}{table.weight_bytes / table.seconds / 1e9:8.1f}"
         f"{100 * table.share:15.0f} %"
     )
@@ -504,7 +519,7 @@ def summed(name: str, kind: str, ops: Sequence[OpRow]) -> OpRow:
 
 def _op_line(op: OpRow, width: int, total: float) -> str:
     return (
-        f"{op.name:<{width}} {op.kind:<9}{1e6 * op.seconds:9.1f}{100 * op.seconds / total:6.1f} %"
+        f"{op.name:<{width}} {op.kind:<11}{1e6 * op.seconds:9.1f}{100 * op.seconds / total:6.1f} %"
         f"{op.flops / op.seconds / 1e9:9.1f}{op.weight_bytes / op.seconds / 1e9:8.1f}"
         f"{100 * op.floor / op.seconds:15.0f} %"
     )

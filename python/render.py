@@ -42,7 +42,7 @@ class Instrument:
     """A loaded `.ts` or `.ravel` that takes and gives blocks of sound, with its latency removed.
 
     `latents`: how many of the exported latents are heard; the rest is set to its mean. `label`: the instrument that
-    plays, or a blend (card.label_weights).
+    plays, or a blend (card.label_weights). `prior`: how much a prior plays, 0 to 1, and its temperature.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Instrument:
         latents: int | None = None,
         temperature: float | None = None,
         label: str | None = None,
+        prior: tuple[float, float] | None = None,
     ) -> None:
         self.player = player(path)
         self.card = self.player.card
@@ -73,6 +74,8 @@ class Instrument:
             raise RavelError(f"{path} does not take the temperature {temperature:g}: leave --temperature out")
         if label is not None:
             self.player.set_labels(label_weights(self.card, label))
+        if prior is not None:
+            self.player.set_prior(*prior)
 
     def play(self, blocks: Blocks, frames: int, block_samples: int = BLOCK_SAMPLES) -> Blocks:
         """(channels, n) blocks of any n at the model's rate -> as many `frames`, aligned with the input."""
@@ -257,7 +260,7 @@ def render(
 
 @contextmanager
 def exported(
-    model: str, latents: int | None, fidelity: float | None, quantisers: int | None = None
+    model: str, latents: int | None, fidelity: float | None, quantisers: int | None = None, suffix: str = ".ts"
 ) -> Iterator[tuple[Path, int | None]]:
     """The file to play and how many of its latents: `model` itself, or a run exported for the occasion."""
     if is_model_file(model):
@@ -275,13 +278,21 @@ def exported(
     with tempfile.TemporaryDirectory(prefix="ravel-") as folder:
         path = Path(folder) / f"{run.name}.ts"
         export.export(run, path, fidelity, latents, quantisers=quantisers)
-        yield path, None
+        yield path.with_suffix(suffix), None
 
 
 def fraction(text: str) -> float:
     """An argument between 0 and 1."""
     value = float(text)
     if not 0 < value <= 1:
+        raise ValueError
+    return value
+
+
+def warmth(text: str) -> float:
+    """An argument from 0 to 10."""
+    value = float(text)
+    if not 0 <= value <= 10:
         raise ValueError
     return value
 
@@ -320,10 +331,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--like", nargs="+", type=Path, help="recordings that stand for the material, where the model does not say"
     )
     parser.add_argument("--label", help="of a model with labels the one that plays, or a blend: cello:0.3,voice:0.7")
+    parser.add_argument(
+        "--prior", type=fraction, metavar="AMOUNT", help="let the model's prior play along, to 1: alone (.ravel or run)"
+    )
+    parser.add_argument("--prior-temperature", type=warmth, metavar="T", help="how freely, 0 to 10 (default: 1)")
     parser.add_argument("--block", type=positive, default=BLOCK_SAMPLES, help="samples a call; only speed and memory")
     options = parser.parse_args(argv)
-    with exported(options.model, options.latents, options.fidelity, options.quantisers) as (path, latents):
-        instrument = Instrument(path, latents, options.temperature, options.label)
+    prior = None
+    if options.prior is not None:
+        prior = options.prior, 1.0 if options.prior_temperature is None else options.prior_temperature
+    elif options.prior_temperature is not None:
+        raise RavelError("--prior-temperature is that of --prior AMOUNT: give that too")
+    suffix = ".ravel" if prior else ".ts"  # only the engine lets a prior play along
+    with exported(options.model, options.latents, options.fidelity, options.quantisers, suffix) as (path, latents):
+        instrument = Instrument(path, latents, options.temperature, options.label, prior)
         fitted = None
         if options.match_level or options.transpose is not None or options.like:
             from .evaluation.matching import matching  # its libraries are an extra

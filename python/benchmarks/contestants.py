@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,9 @@ class Contestant(Protocol):
     label: str
     card: Card
 
+    @property
+    def methods(self) -> list[str]: ...
+
     def call(self, method: str, hops: int) -> Call: ...
 
     def instance(self, method: str, hops: int) -> Call: ...
@@ -31,11 +34,16 @@ class Contestant(Protocol):
 class EngineContestant:
     """A `.ravel` in the engine."""
 
-    def __init__(self, path: str | Path, isa: str | None = None, label: str | None = None) -> None:
+    def __init__(self, path: str | Path, isa: str | None = None, label: str | None = None, prior: float = 0.0) -> None:
         self.card = read_card(path)
         self.model = load_model(path, isa)
+        self.prior = prior if "prior" in self.card["methods"] else 0.0  # how much of what plays is the prior's
         self.label = label or Path(path).name
         self.halved = self.model.weights == "bf16"
+
+    @property
+    def methods(self) -> list[str]:
+        return list(self.model.methods)
 
     def call(self, method: str, hops: int, streams: int = 1) -> Call:
         engine = self.engine(method, streams=streams, max_hops=hops)
@@ -68,16 +76,18 @@ class EngineContestant:
     def engine(self, method: str, **settings: int) -> Any:
         native = engine_module()
         try:
-            return native.Engine(self.model, method, **settings)
+            engine = native.Engine(self.model, method, **settings)
         except native.Error as error:
             raise RavelError(str(error)) from None
+        engine.prior = self.prior
+        return engine
 
 
 class ScriptContestant:
     """A TorchScript module with the methods of the protocol; `load` gives one with histories of its own."""
 
-    def __init__(self, label: str, card: Card, load: Callable[[], Any]) -> None:
-        self.label, self.card, self.load = label, card, load
+    def __init__(self, label: str, card: Card, load: Callable[[], Any], methods: Sequence[str] = METHODS) -> None:
+        self.label, self.card, self.load, self.methods = label, card, load, list(methods)
         self._calls: dict[tuple[str, int], Call] = {}
 
     def call(self, method: str, hops: int) -> Call:
@@ -100,14 +110,14 @@ class ScriptContestant:
         return call
 
 
-def contestant(path: str | Path, isa: str | None = None) -> Contestant:
+def contestant(path: str | Path, isa: str | None = None, prior: float = 0.0) -> Contestant:
     """By suffix."""
     if Path(path).suffix == ".ravel":
-        return EngineContestant(path, isa)
+        return EngineContestant(path, isa, prior=prior)
     card = read_card(path)
     if not card["streaming"]:
         raise RavelError(f"{path} is an offline export, which plays no blocks: export it with --streaming")
-    return ScriptContestant(Path(path).name, card, lambda: load_module(path))
+    return ScriptContestant(Path(path).name, card, lambda: load_module(path), list(card["methods"]))
 
 
 def plain_contestant(path: str | Path) -> ScriptContestant:
@@ -122,8 +132,14 @@ def plain_contestant(path: str | Path) -> ScriptContestant:
 
 
 def noise(card: Card, method: str, hops: int, streams: int = 1) -> np.ndarray:
-    """Input for a method: quiet white noise, or normal latents."""
-    draw = np.random.default_rng(0).standard_normal
+    """Input for a method: quiet white noise, normal latents or any codes, nothing to add to a prior's temperature."""
+    random = np.random.default_rng(0)
+    draw = random.standard_normal
+    if method == "prior":
+        return np.zeros((streams, 1, hops), np.float32)
+    if method == "decode" and "codes" in card:
+        numbers = random.integers(0, card["codes"]["codes"], (streams, card["codes"]["quantisers"], hops))
+        return numbers.astype(np.float32)
     if method == "decode":
         return draw((streams, card["latents"], hops)).astype(np.float32)
     return (0.1 * draw((streams, card["channels"], hops * card["hop_samples"]))).astype(np.float32)

@@ -47,7 +47,7 @@ class Roofline:
 
 def rows(op: dict[str, Any], halved: bool) -> int:
     """How many results of a hop use each weight of an op: few are bound by bandwidth, many by arithmetic."""
-    bytes_each = 2 if halved and op["name"].startswith(HALVED) else 4
+    bytes_each = 2 if halved and op["name"].startswith((*HALVED, "prior.network.")) else 4
     return round(op["flops"] / 2 / (op["weight_bytes"] / bytes_each)) if op["weight_bytes"] else 0
 
 

@@ -402,10 +402,53 @@ TEST_CASE("kernels: rows of a gate and of snake end where they end") {
       table(Isa::reference).gate(x.data(), expected.data(), kRows, channels);
       CHECK(worst() < 2e-6 * 20);
       CHECK(y.back() == kGuard);
+      table(isa).gated_tanh(x.data(), y.data(), kRows, channels);
+      table(Isa::reference).gated_tanh(x.data(), expected.data(), kRows, channels);
+      CHECK(worst() < 2e-6);
+      CHECK(y.back() == kGuard);
       table(isa).snake(x.data(), alpha.data(), y.data(), kRows, channels);
       table(Isa::reference).snake(x.data(), alpha.data(), expected.data(), kRows, channels);
       CHECK(worst() < 4e-6);
       CHECK(y.back() == kGuard);
+    }
+}
+
+TEST_CASE("kernels: a draw is the oracle's, to rounding at the edge of a share") {
+  Random random;
+  for (const Isa isa : vector_isas())
+    for (const int n : {1, 2, 5, 17, 63, 64, 65, 128, 1000}) {
+      std::vector<float> x(n), scratch(n + kDrawSlackFloats);
+      CAPTURE(name(isa));
+      CAPTURE(n);
+      const auto draw = [&](Isa with, float temperature, float share) {
+        return table(with).draw(x.data(), n, temperature, share, scratch.data());
+      };
+      std::vector<int> seen(n, 0);
+      for (int i = 0; i < 200; ++i) {
+        for (float& v : x) v = 4 * random.value();
+        for (const float temperature : {1e-6f, 0.5f, 1.0f, 10.0f}) {
+          const float edges[] = {0.0f, 0.5f * (random.value() + 1), 1 - 0x1p-24f};
+          for (const float share : edges) {
+            const int got = draw(isa, temperature, share);
+            CHECK(got >= draw(Isa::reference, temperature, share - 2e-6f));
+            CHECK(got <= draw(Isa::reference, temperature, share + 2e-6f));
+            ++seen[got];
+          }
+        }
+        CHECK(draw(isa, 0, 0.9f) == std::max_element(x.begin(), x.end()) - x.begin());
+      }
+      CHECK(std::count(seen.begin(), seen.end(), 0) <= n / 2);
+      // two are the largest: the first; a single one left: that; no number: some
+      std::fill(x.begin(), x.end(), 1.0f);
+      CHECK(draw(isa, 0, 0.9f) == 0);
+      std::fill(x.begin(), x.end(), -std::numeric_limits<float>::infinity());
+      x[n / 2] = 3;
+      for (const float share : {0.0f, 0.3f, 0.999f}) CHECK(draw(isa, 1, share) == n / 2);
+      x[0] = std::numeric_limits<float>::quiet_NaN();
+      for (const float temperature : {0.0f, 1.0f}) {
+        CHECK(draw(isa, temperature, 0.5f) >= 0);
+        CHECK(draw(isa, temperature, 0.5f) < n);
+      }
     }
 }
 

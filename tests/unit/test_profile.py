@@ -21,6 +21,7 @@ from python.benchmarks.contestants import EngineContestant, noise, plain_contest
 from python.benchmarks.roofline import Roofline, rows
 from python.cli import run_verb
 from python.streaming import deploy, graph
+from tests import networks
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,6 +134,25 @@ def test_latency_is_what_the_engine_says(models: dict[str, Path], block: int) ->
         engine = model.engine(method, slices=slices, core_slices=slices)
         assert profile.latency(model, method, block, "sliced") == engine.delay + engine.sliced_delay
     assert profile.latency(model, "forward", block, "whole") == model.engine("forward").delay + hop - block
+
+
+def test_a_prior_is_profiled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, shell, prior = networks.deployed_with_prior("low-discrete")
+    path = tmp_path / "dream.ravel"
+    path.write_bytes(graph.ravel(shell, deploy.card(shell, source, "dream", prior), "fp32"))
+    options = ["--seconds", "0.01", "--blocks", "64", "128", "--instances", "0", "--ops", "100"]
+    assert run(path, *options, "--method", "prior", "decode", "--prior", "1", "--json", tmp_path / "a.json") == 0
+    said = capsys.readouterr().out
+    assert all(f"prior.{op}" in said for op in ("draw", "hear", "network.0", "network.3.body.2"))
+    tables = {table["method"]: table for table in json.loads((tmp_path / "a.json").read_text())["ops"]}
+    assert {op["kind"] for op in tables["prior"]["ops"]} == {"codebook", "conv", "gated_tanh", "draw"}
+    model = EngineContestant(path)
+    late = (networks.QUANTISERS - 1) * model.card["hop_samples"]
+    assert [profile.latency(model, "prior", 64, schedule) for schedule in ("whole", "sliced")] == [late, late + 64]
+    source, shell = networks.deployed("low")
+    path.write_bytes(graph.ravel(shell, deploy.card(shell, source, "dream"), "fp32"))
+    assert run(path, *options, "--method", "prior") == 2
+    assert "dream.ravel has no method prior: it has forward, encode, decode" in capsys.readouterr().err
 
 
 # ---- the whole ---------------------------------------------------------------------------------------

@@ -197,6 +197,31 @@ def test_a_ravel_renders_what_its_ts_renders(
     assert np.abs(script).max() > 0
 
 
+def test_a_prior_plays_along_as_far_as_it_is_let(
+    tmp_path: Path, pairs: dict[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    from python.streaming import deploy, graph
+    from tests import networks
+
+    made, shell, prior = networks.deployed_with_prior("low-discrete")
+    dream = tmp_path / "dream.ravel"
+    dream.write_bytes(graph.ravel(shell, deploy.card(shell, made, "dream", prior), "fp32"))
+    a, b = (write(tmp_path / f"{seed}.wav", 0.3 * noise(1, 9000, seed)) for seed in (1, 2))
+    out, alone = tmp_path / "out", ("--prior", "1")
+    assert not np.array_equal(played(dream, a, out), played(dream, b, out))
+    assert np.array_equal(played(dream, a, out, *alone), played(dream, b, out, *alone))
+    assert not np.array_equal(played(dream, a, out, "--prior", "0.5"), played(dream, a, out))
+    cold = played(dream, a, out, *alone, "--prior-temperature", "0")
+    assert not np.array_equal(cold, played(dream, a, out, *alone))
+    for words, line in {
+        (pairs["low"], "--prior", "0.5"): "low has no prior: `ravel train-prior` teaches its run one",
+        (pairs["low"].with_suffix(".ts"), "--prior", "0.5"): "for --prior give the .ravel beside it",
+        (dream, "--prior-temperature", "0.5"): "--prior-temperature is that of --prior AMOUNT: give that too",
+    }.items():
+        assert run(words[0], a, "--out", tmp_path / "none", *words[1:]) == 2
+        assert line in capfd.readouterr().err
+
+
 def test_an_option_of_one_is_heard_against_the_other(pairs: dict[str, Path], tmp_path: Path) -> None:
     """The proof that the law above can fail."""
     source = write(tmp_path / "in.wav", 0.3 * noise(1, 5001))
@@ -399,7 +424,14 @@ def test_bad_words_are_explained(
 
 @pytest.mark.parametrize(
     "words",
-    [["--latents", "0"], ["--fidelity", "1.5"], ["--block", "x"], ["--latents", "2", "--fidelity", "0.5"]],
+    [
+        ["--latents", "0"],
+        ["--fidelity", "1.5"],
+        ["--block", "x"],
+        ["--latents", "2", "--fidelity", "0.5"],
+        ["--prior", "2"],
+        ["--prior", "1", "--prior-temperature", "-1"],
+    ],
 )
 def test_bad_values_are_refused_before_any_work(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

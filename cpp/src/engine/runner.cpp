@@ -425,10 +425,12 @@ void Runner::blend(const float* mine, const float* prior, float* y, int n) const
   for (int c = 0; c < n; ++c) y[c] = amount_ == 1 ? prior[c] : mine[c] + amount_ * (prior[c] - mine[c]);
 }
 
-// Nothing is drawn and nothing remembered: zeros stand for no code, and for what the layers keep after a reset.
+// Nothing is drawn and nothing remembered: zeros stand for no code, and for what the layers keep after a reset. Rows
+// that nobody looks back to, the logits among them, are left as they are.
 void Runner::rest(const Op& op, int rows_out) noexcept {
-  if (op.raw >= 0) rows_[op.raw].clear(rows_out);
-  if (op.act >= 0) rows_[op.act].clear(rows_out);
+  for (const int buffer : {op.raw, op.act}) {
+    if (buffer >= 0 && program_.buffers[buffer].history > 0) rows_[buffer].clear(rows_out);
+  }
   if (op.kind == Op::Kind::draw) noises_[op.noise].advance(1);
 }
 

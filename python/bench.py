@@ -24,7 +24,8 @@ from .files import atomic_write
 if TYPE_CHECKING:
     import torch
 
-    from .runs import Trained
+    from .model.autoencoder import Autoencoder
+    from .runs import Trained, TrainedPrior
     from .streaming.nn_tilde import Shell
     from .training.loop import Trainer
 
@@ -153,7 +154,7 @@ def deployed(name: str, **overrides: Any) -> Shell:
     return deployed_from(name, **overrides)[0]
 
 
-def deployed_from(name: str, **overrides: Any) -> tuple[Shell, Trained]:
+def deployed_from(name: str, with_prior: bool = False, **overrides: Any) -> tuple[Shell, Trained]:
     import torch
 
     from .model.autoencoder import Autoencoder
@@ -168,7 +169,21 @@ def deployed_from(name: str, **overrides: Any) -> tuple[Shell, Trained]:
     size = config.model.latent
     principal = Principal(torch.zeros(size), torch.eye(size), torch.ones(size))
     trained = Trained(net, config, principal, {})
-    return deploy(trained, size, streaming=True), trained
+    prior = untaught_prior(net) if with_prior else None
+    return deploy(trained, net.latent.kept if net.latent.discrete else size, streaming=True, prior=prior), trained
+
+
+def untaught_prior(net: Autoencoder) -> TrainedPrior:
+    """A prior over the codes of a network, with random weights."""
+    from .model.alphabet import codes_alphabet
+    from .model.prior import Prior, PriorConfig
+    from .model.quantise import Quantised
+    from .runs import TrainedPrior
+
+    assert isinstance(net.latent, Quantised)
+    alphabet = codes_alphabet(net.latent.codebooks)
+    prior = Prior(PriorConfig(alphabet.quantisers, alphabet.codes)).eval().requires_grad_(False)
+    return TrainedPrior(prior, alphabet, {})
 
 
 def loaded_export(shell: Shell) -> Any:

@@ -23,6 +23,7 @@ SPEEDS = {("v2", "decode"): (9, 20), ("v2", "forward"): (7, 14), ("v2-small", "f
           ("v1", "decode"): (6, 15), ("low", "decode"): (15, 25)}  # fmt: skip
 ROOFLINES = (("v2", "decode"), ("v2", "forward"), ("low", "decode"), ("low", "forward"))
 ROOFLINE_SHARE = 0.75
+PRIORS = {"v2-discrete": 5, "low-discrete": 30}  # % of a decode that a step may cost
 FLAT_BLOCK, FLAT_PEAK, FLAT_DEADLINE = 64, 2.5, 0.25
 GEMM_SIZE = 1024
 ROUNDS = 5  # of a share
@@ -93,7 +94,8 @@ class Bench:
 
         if name not in self._shells:
             preset, _, rate = name.partition("@")
-            shell, trained = self._deployed(preset, **({"sample_rate_hz": int(rate)} if rate else {}))
+            more = {"with_prior": True} if name in PRIORS else {"sample_rate_hz": int(rate)} if rate else {}
+            shell, trained = self._deployed(preset, **more)
             self._shells[name] = shell, card(shell, trained, name)
         return self._shells[name]
 
@@ -116,6 +118,9 @@ def figures(
             if wanted(name):
                 for weights in WEIGHTS:
                     yield roofline_share(bench, name, method, weights)
+        for name, goal in PRIORS.items():
+            if wanted(name):
+                yield from prior_shares(bench, name, goal)
         if wanted("v1"):
             yield from real_time(bench)
         if wanted("v2"):
@@ -189,6 +194,20 @@ def roofline_share(bench: Bench, name: str, method: str, weights: str) -> Figure
     detail += f"{middle[4]:.0f} GB/s; {middle[1]:.0f} % with the peak of torch.mm"
     what, goal = f"{name} {method}, {weights}, of the roofline", f"{100 * ROOFLINE_SHARE:.0f} %"
     return Figure(what, middle[0], "%", goal, middle[0] >= 100 * ROOFLINE_SHARE, detail)
+
+
+def prior_shares(bench: Bench, name: str, goal: int) -> Iterator[Figure]:
+    """A step of a prior against the decode of its frame, in turns; and how much longer that takes with it inside."""
+    for weights in WEIGHTS:
+        model = bench.engine(name, weights)
+        calls = [model.call("decode", 1), model.call("prior", 1)]
+        model.prior = 1.0
+        calls.append(model.call("decode", 1))
+        model.prior = 0.0
+        decode, step, both = (1000 * float(np.median(t)) for t in alternate(calls, 3 * bench.seconds))
+        detail = f"{step:.3f} ms; decode {decode:.3f} ms, with it inside {100 * (both / decode - 1):.0f} % longer"
+        share = 100 * step / decode
+        yield Figure(f"{name} prior, {weights}, of a decode", share, "%", f"{goal} %", share <= goal, detail)
 
 
 def real_time(bench: Bench) -> Iterator[Figure]:

@@ -116,6 +116,14 @@ def test_the_table_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(figure.what.startswith(("v1", "v2")) for figure in table.values())
 
 
+def test_a_prior_is_timed_against_the_decode_of_its_frame() -> None:
+    pytest.importorskip("python._native", reason="the engine is not built")
+    tiny = partial(bench.deployed_from, capacity=4, latent=6, quantisers=3, codes=8)
+    rows = [figure for figure in figures(0.001, ["low-discrete"], tiny, []) if "prior" in figure.what]
+    assert [figure.what for figure in rows] == [f"low-discrete prior, {w}, of a decode" for w in ("fp32", "bf16")]
+    assert all(figure.value > 0 and figure.goal == "30 %" and "with it inside" in figure.detail for figure in rows)
+
+
 def test_a_goal_that_is_missed_says_so() -> None:
     assert " NO " in Figure("x", 1.0, "", "2", False, "why").line()
     assert " yes " in Figure("x", 3.0, "", "2", True, "why").line()

@@ -306,8 +306,6 @@ TEST_CASE("a prior at the model's rate is the engine's, as late as it says, and 
     }
     // what comes in is heard at 0 and not at 1, in every mode alike
     const auto plays = [&](Mode mode, unsigned seed, float amount) {
-      Setup setup = fitting(model, Method::forward);
-      setup.mode = mode;
       auto player = std::make_unique<Player>();
       player->set(Control::prior, amount);  // before it is prepared: no ramp
       player->load(model);

@@ -1,5 +1,6 @@
 """`.ts` files in the player and in `ravel~`, in a build with libtorch: they sound as torch plays them."""
 
+import functools
 import importlib.util
 import io
 import json
@@ -24,7 +25,7 @@ native = pytest.importorskip("python._native", reason="the engine is not built: 
 from python.streaming import deploy, graph  # noqa: E402
 from tests.hosts.conftest import ROOT, Object, Pd, build, needed  # noqa: E402
 from tests.hosts.test_pd import watched  # noqa: E402
-from tests.networks import SIZE, trained  # noqa: E402
+from tests.networks import KEPT, SIZE, deployed_with_prior, trained  # noqa: E402
 
 Audio = NDArray[np.float32]
 RATE, HOP, CALL = 44100, 128, 1024  # of `low`: samples of a frame, and of a call of the script
@@ -211,7 +212,7 @@ def by_torch(path: Path, method: str, x: Audio, set_up: Callable[[Any], Any] | N
     module = torch.jit.load(path)
     if set_up:
         set_up(module)
-    frames = CALL // HOP if method == "decode" else CALL
+    frames = CALL // HOP if method in ("decode", "prior") else CALL
     with torch.inference_mode(), torch.jit.optimized_execution(False):  # which would take seconds
         parts = [getattr(module, method)(part[None])[0] for part in torch.from_numpy(x).split(frames, 1)]
     y: Audio = torch.cat(parts, 1).numpy()
@@ -263,6 +264,31 @@ def test_plays_what_torch_plays(built: ModuleType, exported: Path, method: str, 
     other = make(built, exported.with_suffix(".ravel"), method)
     engine = play(other, signal)
     close(heard, engine[:, other.latency_samples :], player.latency_samples, 1e-5)
+
+
+def set_prior_temperature(module: Any, to: float) -> None:
+    assert module.set_prior_temperature(to) == 0
+
+
+def test_a_prior_goes_on_by_itself(built: ModuleType, tmp_path: Path) -> None:
+    source, shell, prior = deployed_with_prior("low")
+    path = tmp_path / "low.ts"
+    about = json.dumps(deploy.card(shell, source, "low", prior))
+    torch.jit.save(torch.jit.script(shell), path, _extra_files={"ravel.json": about})
+    player = make(built, path, "prior")
+    found = []
+    for temperature in (0.0, 2.0):  # the control reaches the script's attribute
+        player.set("prior_temperature", temperature)
+        player.prepare(RATE, max_block=1000, offline=True)  # begins with it: no ramp
+        heard = play(player, np.zeros((1, 20 * CALL), np.float32))
+        still = np.zeros((1, 20 * CALL // HOP), np.float32)
+        warm = functools.partial(set_prior_temperature, to=temperature)
+        wanted = by_torch(path, "prior", still, warm)
+        late = player.latency_samples - player.model.methods["prior"]["delay_samples"]
+        close(heard, held(wanted), late, 1e-6)
+        found.append(wanted)
+    assert found[0].shape[0] == KEPT
+    assert np.abs(found[0] - found[1]).max() > 0.1
 
 
 def test_other_rates_are_resampled(built: ModuleType, exported: Path) -> None:

@@ -204,17 +204,15 @@ void describe(Module& module, Info& info) {
   for (const MethodInfo& about : info.methods) {
     info.hop_samples = std::max({info.hop_samples, about.in_ratio, about.out_ratio});
   }
-  // a player knows sound to sound, sound to latents and back; anything else is left to other hosts
+  // a player knows sound to sound, sound to latents and back, and latents to latents; anything else is left to other hosts
+  constexpr const char* kSides[] = {"latents", "sound"};
   std::string odd;
-  for (const Method method : {Method::forward, Method::encode, Method::decode}) {
+  for (const Method method : kEveryMethod) {
     MethodInfo& about = info.methods[static_cast<std::size_t>(method)];
-    const int in = method == Method::decode ? info.hop_samples : 1;
-    const int out = method == Method::encode ? info.hop_samples : 1;
+    const int in = takes_audio(method) ? 1 : info.hop_samples, out = gives_audio(method) ? 1 : info.hop_samples;
     if (about.in_channels == 0 || (about.in_ratio == in && about.out_ratio == out)) continue;
-    odd += std::string("; its ") + name(method) + " is no " +
-           (method == Method::forward  ? "sound to sound"
-            : method == Method::encode ? "sound to latents"
-                                       : "latents to sound");
+    odd += std::string("; its ") + name(method) + " is no " + kSides[takes_audio(method)] + " to " +
+           kSides[gives_audio(method)];
     about = {};
   }
   const auto& [forward, encode, decode, prior] = info.methods;
@@ -481,6 +479,8 @@ class Playing final : public engine::Running {
     follow("fill", controls_.fill, applied_.fill, {double(controls_.fill)});
     follow("noise", controls_.noise, applied_.noise, {controls_.noise});
     follow("seed", controls_.seed, applied_.seed, {controls_.seed});
+    follow("prior_temperature", controls_.prior_temperature, applied_.prior_temperature,
+           {double(controls_.prior_temperature)});
     for (std::size_t i = 0; i < applied_.scale.size(); ++i) {
       const auto latent = static_cast<std::int64_t>(i);
       follow("scale", controls_.scale[i], applied_.scale[i], {latent, double(controls_.scale[i])});

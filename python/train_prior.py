@@ -213,11 +213,11 @@ def _material(
     from .model.alphabet import fingerprint
     from .model.quantise import Quantised
     from .training import checkpoint
-    from .training.corpus import build_corpus
+    from .training.corpus import corpus_as_trained
     from .training.prior import encoded
 
-    latent, principal, model = trained.net.latent, trained.principal, trained.config.model
-    corpus = build_corpus(folder, cache, model.sample_rate_hz, model.channels, seed=trained.config.training.seed)
+    latent, principal = trained.net.latent, trained.principal
+    corpus = corpus_as_trained(folder, cache, trained.config)
     recordings = [*corpus.train, *corpus.validation]
     meaning = latent.codebooks if isinstance(latent, Quantised) else principal.components[:count]
     key = [fingerprint(principal.mean, meaning), *(f"{r.digest} {r.first_frame} {r.frames}" for r in recordings)]

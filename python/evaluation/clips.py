@@ -13,7 +13,7 @@ from ..audio import Audio, printable, probe, stream_audio
 from ..errors import RavelError
 from ..model.config import Config
 from ..runs import Run
-from ..training.corpus import Corpus, Recording, build_corpus, find_audio
+from ..training.corpus import Corpus, Recording, corpus_as_trained, find_audio
 
 SHORTEST_S = 0.05  # below it nothing can be measured
 FADE_S = 0.005  # where a clip is cut
@@ -116,16 +116,7 @@ def corpus_of(run: Run) -> Corpus:
     config, folder = Config.from_dict(about["config"]), Path(about["corpus"])
     if not folder.is_dir():
         raise RavelError(f"run {run.name} was trained on {folder}, which is gone: give recordings with --on")
-    model = config.model
-    return build_corpus(
-        folder,
-        run.folder.parent / ".cache",
-        model.sample_rate_hz,
-        model.channels,
-        seed=config.training.seed,
-        quiet=True,
-        labelled=bool(model.labels),  # or other recordings would be held out
-    )
+    return corpus_as_trained(folder, run.folder.parent / ".cache", config, quiet=True)
 
 
 def from_recordings(

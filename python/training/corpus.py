@@ -19,6 +19,7 @@ from tqdm import tqdm
 from ..audio import AUDIO_EXTENSIONS, Audio, AudioError, AudioInfo, printable, probe, stream_audio
 from ..errors import RavelError
 from ..files import atomic_write
+from ..model.config import Config
 
 # Below -80 dBFS a recording has nothing but its own dither.
 SILENT_PEAK = 1e-4
@@ -119,6 +120,20 @@ class Corpus:
     validation: list[Recording]
     report: Report
     labels: tuple[str, ...] = ()
+
+
+def corpus_as_trained(folder: Path, cache: Path, config: Config, quiet: bool = False) -> Corpus:
+    """The recordings of a run, those held out that its training held out. Raises RavelError as build_corpus."""
+    model = config.model
+    return build_corpus(
+        folder,
+        cache,
+        model.sample_rate_hz,
+        model.channels,
+        seed=config.training.seed,
+        quiet=quiet,
+        labelled=bool(model.labels),
+    )
 
 
 def build_corpus(

@@ -18,7 +18,7 @@ VERBS = {
     "train": "learn an instrument from a folder of recordings, or resume a run",
     "export": "turn a run into a .ravel for ravel~ and the engine, and a .ts for nn~",
     "render": "send sound files through a .ravel, a .ts or a run",
-    "train-prior": "teach a run with codes to go on by itself",
+    "train-prior": "teach a run to go on by itself",
     "generate": "let a model with a prior play by itself, from nothing or from a sound file",
     "codec": "sound as the few bits of a model's codes, and back",
     "analyze": "look inside a model: what its latents hold, as a page to read, hear and see",

@@ -38,7 +38,7 @@ class PriorTraining:
     rows: int = 32  # of the pattern, in an item of a batch; at the end of a training items are fewer and longer
     learning_rate: float = 5e-3
     weight_decay: float = 0.03
-    dropout: float = 0.1  # of the input's codes
+    dropout: float = 0.1  # share of the items that have only their first numbers, as a smaller export or file has
     gradient_clip: float = 1.0
     warmup_steps: int = 50
     validate_every: int = 100
@@ -214,12 +214,9 @@ class PriorTrainer:
         for group in self.optimiser.param_groups:
             along = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * self.share()))
             group["lr"] = t.learning_rate * along * min(1.0, (self.progress.step + 1) / t.warmup_steps)
-        rows = self.batch(self.progress.step)
-        generator = torch.Generator().manual_seed((t.seed << 32) + self.progress.step)
-        dropped = torch.rand(rows[:, :, :-1].shape, generator=generator) < t.dropout
-        x = rows[:, :, :-1].float().masked_fill(dropped, NO_CODE).to(self.device)
-        wanted = rows[:, :, 1:].to(self.device)
-        logits = self.prior(x)
+        rows = self.batch(self.progress.step).to(self.device)
+        wanted = rows[:, :, 1:]
+        logits = self.prior(rows[:, :, :-1].float())
         each = losses(logits, wanted, self.prior)
         cost = each.sum() / (wanted >= 0).sum().clamp_min(1) * self.prior.quantisers / math.log(2)
         self.optimiser.zero_grad(set_to_none=True)
@@ -238,7 +235,17 @@ class PriorTrainer:
         length = min(times * t.rows + 1, self.pattern.shape[1])
         items = max(1, t.batch // times)
         starts = np.random.default_rng([t.seed, step]).integers(self.pattern.shape[1] - length + 1, size=items)
-        return torch.stack([self.pattern[:, s : s + length] for s in starts.tolist()])
+        rows = torch.stack([self.pattern[:, s : s + length] for s in starts.tolist()])
+        return rows.masked_fill(self._missing(step, items), int(NO_CODE))
+
+    def _missing(self, step: int, items: int) -> Tensor:
+        """Which numbers of which items (items, quantisers, 1) are left out, in all of their rows.
+
+        Not single numbers: that taught the network to mend what it hears, so that it held a tone for ever.
+        """
+        count, draw = self.prior.quantisers, np.random.default_rng([self.training.seed, step, 1])
+        first = np.where(draw.random(items) < self.training.dropout, draw.integers(1, max(2, count), items), count)
+        return torch.arange(count)[None, :, None] >= torch.from_numpy(first)[:, None, None]
 
     def state(self) -> dict[str, Any]:
         """Everything that resuming and playing need, as plain tensors and numbers."""

@@ -239,6 +239,28 @@ def test_bits_are_those_of_the_whole_pattern_however_it_is_cut(monkeypatch: pyte
     torch.testing.assert_close(learning.bits_per_frame(prior, codes), want, rtol=1e-5, atol=0)
 
 
+def test_items_grow_and_some_have_only_their_first_numbers() -> None:
+    train = [torch.arange(3)[:, None].expand(3, 400) + 4]
+    training = learning.PriorTraining(steps=100, batch=16, rows=8, dropout=0.25)
+    trainer = learning.PriorTrainer(PriorConfig(3, 8, 4, 4, dilations=(1,)), training, train, train)
+    shapes = {0: (16, 3, 9), 69: (16, 3, 9), 80: (8, 3, 17), 99: (2, 3, 65)}
+    for step, shape in shapes.items():
+        trainer.progress.step = step
+        assert trainer.batch(step).shape == shape
+    trainer.progress.step = 0
+    items = torch.cat([trainer.batch(step) for step in range(100)])
+    assert not torch.equal(items[:16], items[16:32])
+    assert torch.equal(items[:16], trainer.batch(0))
+    there = (items >= 0).any(2)
+    counts = torch.bincount(there.sum(1), minlength=4)
+    assert int(counts[3]) / len(items) == pytest.approx(0.75, abs=0.05)
+    assert int(counts[1]) / len(items) == pytest.approx(0.125, abs=0.05)
+    assert (there[:, :-1] | ~there[:, 1:]).all()  # the first ones
+    inside = (items >= 0)[:, 0].all(1)  # clear of the ends of the pattern
+    for item, first in zip(items[inside], there[inside], strict=True):
+        assert (item[first, 3:] == (torch.arange(3) + 4)[first, None]).all()
+
+
 def test_going_on_equals_not_having_stopped() -> None:
     train, _ = source(600, 0)
     config = PriorConfig(2, 4, channels=4, skip=4, dilations=(1,))

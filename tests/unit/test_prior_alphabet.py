@@ -99,6 +99,13 @@ def test_levels_are_where_the_latents_are_and_reach_their_ends() -> None:
     assert error(levels[:1], z[-2:]) ** 0.5 < 0.01
 
 
+def test_levels_of_a_gaussian_are_nearly_the_best_there_are() -> None:
+    """J. Max, Quantizing for minimum distortion (1960): the error of 8 levels is 0.03454 of the variance."""
+    z = torch.randn(1, 1, 20000, generator=torch.Generator().manual_seed(0))
+    alphabet = levels_alphabet(fitted_levels(z[0], 8), torch.zeros(1), torch.eye(1))
+    assert 0.03 < float((alphabet.speak(alphabet.listen(z)) - z).square().mean()) < 0.037
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_fewer_frames_than_levels_are_levels_themselves(count: int) -> None:
     z = torch.tensor([[0.5, -1.0, 2.0]])[:, :count]

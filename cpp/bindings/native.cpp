@@ -106,7 +106,7 @@ class PyEngine {
     if (values.empty()) return py::none();
     Array rows(std::vector<py::ssize_t>{streams(), static_cast<py::ssize_t>(values.size()) / streams()});
     std::copy(values.begin(), values.end(), rows.mutable_data());
-    return std::move(rows);
+    return rows;
   }
 
   float temperature() const { return temperature_; }

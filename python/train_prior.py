@@ -149,10 +149,9 @@ def train_prior(
     each = " ".join(f"{b:.2f}" for b in p.quantisers)
     chain = " ".join(f"{b:.2f}" for b in markov.tolist())
     less = 100 * (1 - p.best / float(markov.sum()))
+    needs = f"{abs(less):.1f} % {'less' if less >= 0 else 'more: train it longer'}"
     print(f"prior of {run.name}: {p.best:.2f} bits a frame held out (step {p.best_step}), by quantiser {each}")
-    print(
-        f"Markov chain of order 1: {float(markov.sum()):.2f}, by quantiser {chain}: the prior needs {less:.1f} % less"
-    )
+    print(f"Markov chain of order 1: {float(markov.sum()):.2f}, by quantiser {chain}: the prior needs {needs}")
 
 
 def numbers_wanted(trained: runs.Trained, size: Size) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import json
 import re
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 pytest.importorskip("librosa")
@@ -343,8 +346,37 @@ def test_a_missing_library_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(extras, "import_module", missing)
+    extras.librosa.cache_clear()
     with pytest.raises(RavelError, match=re.escape("pip install '.[evaluate]'")):
         extras.check()
+
+
+def test_what_librosa_compiles_is_compiled_by_one_process_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All that is called of it, the first time in a process, is called under a lock."""
+    real, lock = import_module("librosa"), FileLock(tmp_path / "lock")
+    called = []
+
+    class Watched:
+        def __init__(self, of: Any) -> None:
+            self.of = of
+
+        def __getattr__(self, name: str) -> Any:
+            with pytest.raises(Timeout):
+                lock.acquire(timeout=0)
+            called.append(name)
+            one = getattr(self.of, name)
+            return Watched(one) if inspect.ismodule(one) else one
+
+    monkeypatch.setattr(extras, "lock_path", lambda: Path(lock.lock_file))
+    monkeypatch.setattr(extras, "import_module", lambda name: Watched(real))
+    extras.librosa.cache_clear()
+    extras.librosa()
+    extras.librosa.cache_clear()
+    assert {"pyin", "onset_detect", "pitch_shift", "griffinlim"} <= set(called)
+    lock.acquire(timeout=0)
+    lock.release()
 
 
 def test_the_bit_rate_is_that_of_the_codes() -> None:

@@ -21,7 +21,7 @@ from .nn_tilde import PriorShell, Shell
 
 GOLDEN_SAMPLES = 16384  # beyond the delay: the widest layer (v1's first of the decoder) looks back 12288
 MARGIN, ATTEMPTS = 3e-5, 64  # of the largest frame: rounding moves frames by some 1e-6 of it
-PRIOR_FRAMES = 32  # whole ones of what a prior plays in the golden pair, at most
+GOLDEN_FRAMES = 32  # whole ones of what a prior plays in the golden pair, at most
 OPS_OF_2 = {"quantise", "codebook", "sphere", "condition"}  # that engines of version 1 do not know
 # what a branch of a sum or product is for, by the op that it ends with
 ROLES = {
@@ -131,7 +131,7 @@ def alone(shell: PriorShell) -> Tensor:
     net = shell.prior_net
     state = net.begin(torch.zeros(1, 1, 1))
     frames: list[Tensor] = []
-    for _ in range(net.quantisers - 1 + PRIOR_FRAMES):
+    for _ in range(net.quantisers - 1 + GOLDEN_FRAMES):
         logits = net.logits(net.frame(state))
         first, second = logits.topk(2, 2).values.unbind(2)
         if frames and float((first - second).min()) <= MARGIN * float(logits.abs().max()):
